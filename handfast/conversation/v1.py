@@ -1,0 +1,455 @@
+"""THE table of the v1 conversation (hsagent-v1.md, section 2). All state changes live here.
+
+Read `TABLE` at the end first; the guards and actions it names stand above it in the same order. Rows are tried from the
+top; the first whose guard holds fires; an event that fires none is ignored.
+"""
+
+from collections.abc import Callable
+
+from handfast import trust
+from handfast.conversation.model import (
+    READY,
+    Closed,
+    Delivered,
+    ForgetNonces,
+    GaveUp,
+    PinKey,
+    RecordEnvelope,
+    RecordNonce,
+    RememberHandshake,
+    Role,
+    SessionOpened,
+    State,
+)
+from handfast.conversation.turn import Transition, Turn, delays_of
+from handfast.crypto.keys import ExchangeKey, Secret
+from handfast.errors import PeerError, Reason
+from handfast.session import v1 as session
+from handfast.wire.text import Json, b64decode, b64encode
+from handfast.wire.v1 import HsBlock, HsType
+
+# An accepted handshake can pass as fresh for its lifetime, and once more for as long as its clock may run ahead of ours.
+_HANDSHAKE_MEMORY_SECONDS = 2 * session.HS_LIFETIME_SECONDS + 1
+
+_CLEARED = {
+    "local_nonce": None,
+    "peer_nonce": None,
+    "exchange_count": 0,
+    "finalize_retry_count": 0,
+    "secret": None,
+    "outgoing": None,
+}
+_NO_REFERENCES = {"local_reference": None, "peer_reference": None}
+
+# the states that are abandoned altogether; `init_finalize_close` has done its part and keeps its references
+_GIVES_UP = {
+    State.RESP_CONFIRM: State.RESP_READY,
+    State.RESP_EXCHANGE: State.RESP_READY,
+    State.RESP_FINALIZE: State.RESP_READY,
+    State.INIT_EXCHANGE: State.INIT_READY,
+    State.INIT_FINALIZE_PROPOSE: State.INIT_READY,
+}
+
+Guard = Callable[[Turn], bool]
+Action = Callable[[Turn], None]
+
+
+# ---- responder ----------------------------------------------------------------------------------------------------
+
+
+def _holds_no_reference(turn: Turn) -> bool:
+    return turn.before.local_reference is None
+
+
+def _has_waited_for_a_reconnect(turn: Turn) -> bool:
+    since = turn.before.waiting_since
+    return since is not None and turn.now - since > turn.settings.lost_memory_after
+
+
+def _hears_register_for_the_first_time(turn: Turn) -> bool:
+    since = turn.before.waiting_since
+    return since is None or since > turn.now  # the latter: the clock was set back
+
+
+def _start_waiting(turn: Turn) -> None:
+    turn.change(waiting_since=turn.now)
+
+
+def _shows_our_reference(turn: Turn) -> bool:
+    # a reference that is absent never matches, whatever the message says
+    return turn.before.local_reference is not None and turn.event.your_ref == turn.before.local_reference
+
+
+def _confirm(turn: Turn) -> None:
+    own = ExchangeKey(turn.entropy.exchange_key())
+    nonce = turn.entropy.nonce()
+    turn.change(
+        **(_CLEARED | _NO_REFERENCES),
+        waiting_since=None,
+    )
+    turn.change(local_nonce=nonce, secret=Secret(own.private_bytes()))
+    turn.say("confirm", my_nonce=nonce, hs=_make_hs(turn, "response", nonce, own))
+
+
+def _echoes_our_nonce(turn: Turn) -> bool:
+    return turn.before.local_nonce is not None and turn.event.your_nonce == turn.before.local_nonce
+
+
+def _accept_first_request(turn: Turn) -> None:
+    _refuse_a_seen_nonce(turn)
+    hs = _check_hs(turn, "init")
+    if turn.before.secret is None:
+        raise PeerError(Reason.SEC_DOES_NOT_OPEN)
+    key = session.derive_key(ExchangeKey(turn.before.secret.reveal()), hs.kx_pub)
+    message = _open_sec(turn, key, hs.sign_pub)
+    # our own nonce is logged only now, so that a stranger cannot make us keep a row for each of his broadcasts
+    turn.emit(RecordNonce("sent", turn.before.local_nonce or ""))
+    _install_session(turn, hs, key)
+    turn.change(exchange_count=1)
+    _respond(turn, message)
+
+
+def _repeats_the_last_nonce(turn: Turn) -> bool:
+    return turn.before.peer_nonce is not None and turn.event.my_nonce == turn.before.peer_nonce
+
+
+def _accept_request(turn: Turn) -> None:
+    _refuse_a_seen_nonce(turn)
+    message = _open_in_session(turn)
+    turn.change(exchange_count=turn.before.exchange_count + 1)
+    _respond(turn, message)
+
+
+def _respond(turn: Turn, message: Json) -> None:
+    _take_nonce_and_deliver(turn, message)
+    nonce = turn.entropy.nonce()
+    answer = turn.ask(lambda: turn.party.dialogue.reply(turn.before.peer_id, message))
+    sec = _seal(turn, answer)
+    turn.change(local_nonce=nonce)
+    turn.emit(RecordNonce("sent", nonce))
+    turn.say("respond", your_nonce=turn.event.my_nonce, my_nonce=nonce, sec=sec)
+
+
+def _accept_conclude(turn: Turn) -> None:
+    reference = turn.entropy.reference()
+    turn.change(
+        local_reference=reference,
+        peer_reference=turn.event.my_ref,
+        exchange_count=0,
+        finalize_retry_count=0,
+        secret=None,
+    )
+    turn.say("finish", your_ref=turn.event.my_ref, my_ref=reference)
+
+
+def _repeats_the_conclude(turn: Turn) -> bool:
+    return turn.before.peer_reference is not None and turn.event.my_ref == turn.before.peer_reference
+
+
+def _matches_both_references(turn: Turn) -> bool:
+    return _shows_our_reference(turn) and _repeats_the_conclude(turn)
+
+
+def _accept_close(turn: Turn) -> None:
+    turn.change(**_CLEARED, waiting_since=None)
+    turn.emit(ForgetNonces(), Closed())
+
+
+# ---- initiator ----------------------------------------------------------------------------------------------------
+
+
+def _may_reconnect(turn: Turn) -> bool:
+    every, at = turn.settings.reconnect_every, turn.before.reconnect_at
+    if every is None or turn.before.peer_reference is None:
+        return False
+    # the second test: the clock was set back, and the time written down would never come
+    return at is None or turn.now >= at or at - turn.now > 2 * max(every, *turn.settings.retry_delays)
+
+
+def _ask_to_reconnect(turn: Turn) -> None:
+    delays, tries = turn.settings.retry_delays, turn.before.reconnect_tries
+    wait = turn.jittered(delays[min(tries, len(delays) - 1)])
+    turn.change(reconnect_at=turn.now + wait, reconnect_tries=tries + 1)
+    turn.send_once("reconnect", your_ref=turn.before.peer_reference)
+
+
+def _always(turn: Turn) -> bool:
+    del turn
+    return True
+
+
+def _accept_confirm(turn: Turn) -> None:
+    _refuse_a_seen_nonce(turn)
+    hs = _check_hs(turn, "response")
+    own = ExchangeKey(turn.entropy.exchange_key())
+    _install_session(turn, hs, session.derive_key(own, hs.kx_pub))
+    _take_nonce(turn)
+    turn.change(exchange_count=0, reconnect_at=None, reconnect_tries=0, **_NO_REFERENCES)
+    _request(turn, own)
+
+
+def _request(turn: Turn, own: ExchangeKey | None = None) -> None:
+    count = turn.after.exchange_count + 1
+    nonce = turn.entropy.nonce()
+    hs = None if own is None else _make_hs(turn, "init", nonce, own)
+    sec = _seal(turn, turn.ask(lambda: turn.party.dialogue.opening(turn.before.peer_id, count)))
+    turn.change(local_nonce=nonce, exchange_count=count)
+    turn.emit(RecordNonce("sent", nonce))
+    turn.say("request", your_nonce=turn.event.my_nonce, my_nonce=nonce, hs=hs, sec=sec)
+
+
+def _answers_the_last_turn(turn: Turn) -> bool:
+    return _echoes_our_nonce(turn) and turn.before.exchange_count >= turn.settings.exchanges
+
+
+def _conclude(turn: Turn) -> None:
+    _accept_respond(turn)
+    reference = turn.entropy.reference()
+    turn.change(local_reference=reference)
+    turn.say("conclude", your_nonce=turn.event.my_nonce, my_ref=reference)
+
+
+def _continue(turn: Turn) -> None:
+    _accept_respond(turn)
+    _request(turn)
+
+
+def _accept_respond(turn: Turn) -> None:
+    _refuse_a_seen_nonce(turn)
+    _take_nonce_and_deliver(turn, _open_in_session(turn))
+
+
+def _accept_finish(turn: Turn) -> None:
+    every = turn.settings.reconnect_every
+    turn.change(
+        peer_reference=turn.event.my_ref,
+        finalize_retry_count=0,
+        secret=None,
+        reconnect_at=None if every is None else turn.now + turn.jittered(every),
+        reconnect_tries=0,
+    )
+    turn.emit(ForgetNonces(), Closed())
+    turn.say("close", your_ref=turn.event.my_ref, my_ref=turn.before.local_reference)
+
+
+def _is_the_finish_once_more(turn: Turn) -> bool:
+    return _matches_both_references(turn) and _gap_has_passed(turn)
+
+
+def _close_once_more(turn: Turn) -> None:
+    turn.send_once("close", your_ref=turn.before.peer_reference, my_ref=turn.before.local_reference)
+
+
+def _forget_conversation(turn: Turn) -> None:
+    turn.change(**_CLEARED)
+
+
+# ---- both ---------------------------------------------------------------------------------------------------------
+
+
+def _tries_are_left(turn: Turn) -> bool:
+    outgoing = turn.before.outgoing
+    return outgoing is not None and outgoing.sends < len(delays_of(outgoing, turn.settings))
+
+
+def _send_again(turn: Turn) -> None:
+    if turn.before.state in (State.RESP_FINALIZE, State.INIT_FINALIZE_CLOSE):
+        turn.change(finalize_retry_count=turn.before.finalize_retry_count + 1)
+    turn.send_outgoing()
+
+
+def _give_up(turn: Turn) -> None:
+    turn.change(**_CLEARED, **_NO_REFERENCES)
+    turn.emit(ForgetNonces(), GaveUp("no answer"))
+
+
+def _can_go_on(turn: Turn) -> bool:
+    outgoing = turn.before.outgoing
+    if outgoing is None or not _tries_are_left(turn):
+        return False
+    needs_secret = turn.before.state in (State.INIT_EXCHANGE, State.RESP_CONFIRM, State.RESP_EXCHANGE)
+    window = sum(turn.settings.retry_delays) + turn.settings.pace
+    return 0 <= turn.now - outgoing.since <= window and not (needs_secret and turn.before.secret is None)
+
+
+def _start_afresh(turn: Turn) -> None:
+    turn.change(**_CLEARED, **_NO_REFERENCES)
+    turn.emit(ForgetNonces(), GaveUp("restarted too late to go on"))
+
+
+def _gap_has_passed(turn: Turn) -> bool:
+    last = turn.before.last_sent_at
+    return last is None or abs(turn.now - last) >= turn.settings.repeat_gap
+
+
+def _was_sent_already(turn: Turn) -> bool:
+    return turn.before.outgoing is not None and turn.before.outgoing.sends > 0 and _gap_has_passed(turn)
+
+
+def _asks_again(turn: Turn) -> bool:
+    return _repeats_the_last_nonce(turn) and _was_sent_already(turn)
+
+
+def _concludes_again(turn: Turn) -> bool:
+    return _repeats_the_conclude(turn) and _was_sent_already(turn)
+
+
+def _finishes_again(turn: Turn) -> bool:
+    return _matches_both_references(turn) and _was_sent_already(turn)
+
+
+def _repeat_answer(turn: Turn) -> None:
+    turn.repeat_answer()
+
+
+# ---- proofs and parts of messages ---------------------------------------------------------------------------------
+
+
+def _refuse_a_seen_nonce(turn: Turn) -> None:
+    if turn.facts.nonce_seen:
+        raise PeerError(Reason.NONCE_REPLAYED)
+
+
+def _check_hs(turn: Turn, kind: HsType) -> HsBlock:
+    hs = session.check_hs(
+        turn.event.hs,
+        kind,
+        turn.event.my_nonce,
+        seen=turn.facts.handshake_seen,
+        now=turn.now,
+        zone=turn.settings.zone,
+    )
+    own = turn.party.identity.signing_key.public
+    facts = turn.facts
+    if trust.decide(hs.sign_pub, own=own, pinned=facts.pinned, held_by_another=facts.key_held_by_another):
+        turn.emit(PinKey(hs.sign_pub))
+    turn.emit(RememberHandshake(hs.nonce, turn.now + _HANDSHAKE_MEMORY_SECONDS))
+    return hs
+
+
+def _make_hs(turn: Turn, kind: HsType, nonce: str, own: ExchangeKey) -> dict[str, Json]:
+    signing_key = turn.party.identity.signing_key
+    return session.make_hs(kind, nonce, own.public, signing_key, turn.now, turn.settings.zone)
+
+
+def _install_session(turn: Turn, hs: HsBlock, key: Secret) -> None:
+    turn.change(
+        secret=key,
+        peer_sign_pub=b64encode(hs.sign_pub),
+        peer_kx_pub=hs.kx_pub_text,
+        hs_derived_at=turn.now,
+        **_NO_REFERENCES,
+    )
+    turn.emit(SessionOpened())
+
+
+def _open_in_session(turn: Turn) -> Json:
+    if turn.before.secret is None or turn.before.peer_sign_pub is None:
+        raise PeerError(Reason.SEC_DOES_NOT_OPEN)
+    return _open_sec(turn, turn.before.secret, b64decode(turn.before.peer_sign_pub, 32))
+
+
+def _open_sec(turn: Turn, key: Secret, peer_sign_pub: bytes) -> Json:
+    content, envelope_nonce = session.open_sec(turn.event.sec, key, peer_sign_pub)
+    if not isinstance(content, dict) or "message" not in content:
+        raise PeerError(Reason.SEC_MALFORMED)
+    turn.change(last_secure_at=turn.now)
+    turn.emit(RecordEnvelope(envelope_nonce))
+    return content["message"]
+
+
+def _seal(turn: Turn, message: Json) -> Json:
+    key, party = turn.after.secret, turn.party
+    if key is None:
+        raise PeerError(Reason.SEC_DOES_NOT_OPEN)
+    nonce, zone = turn.entropy.aead_nonce(), turn.settings.zone
+    # a message of the user's that cannot be sealed is the dialogue's failure, like an exception of its own
+    return turn.ask(
+        lambda: session.seal({"message": message}, key, party.identity.signing_key, nonce, turn.now, zone)
+    )
+
+
+def _take_nonce(turn: Turn) -> None:
+    turn.change(peer_nonce=turn.event.my_nonce, local_nonce=None)
+    turn.emit(RecordNonce("received", turn.event.my_nonce))
+
+
+def _take_nonce_and_deliver(turn: Turn, message: Json) -> None:
+    _take_nonce(turn)
+    turn.emit(Delivered(message))
+
+
+def _row(
+    state: State, on: str, when: str, guard: Guard, does: str, act: Action, goes_to: State | None = None
+) -> Transition:
+    role = Role.INITIATOR if state.startswith("init") else Role.RESPONDER
+    return Transition(role, state, on, when, does, goes_to or state, guard, act)
+
+
+_S = State
+
+TABLE: tuple[Transition, ...] = (
+    # responder
+    _row(_S.RESP_READY, "register", "`to` is null, no `local_reference` is held", _holds_no_reference,
+         "new nonce and X25519 key; send `confirm` with `hs`", _confirm, _S.RESP_CONFIRM),
+    _row(_S.RESP_READY, "register", "a `local_reference` is held, and `register` was heard instead of `reconnect` for "
+         "longer than `lost_memory_after`", _has_waited_for_a_reconnect,
+         "the peer has lost its memory: forget the references; as above", _confirm, _S.RESP_CONFIRM),
+    _row(_S.RESP_READY, "register", "a `local_reference` is held, and this is the first `register`",
+         _hears_register_for_the_first_time, "start waiting for a `reconnect`", _start_waiting),
+    _row(_S.RESP_READY, "reconnect", "`your_ref` is our `local_reference`", _shows_our_reference,
+         "forget the references; new nonce and X25519 key; send `confirm` with `hs`", _confirm, _S.RESP_CONFIRM),
+    _row(_S.RESP_CONFIRM, "request", "`your_nonce` is our `local_nonce`; refused unless `my_nonce` is new, `hs` proves "
+         "the pinned key, `sec` opens", _echoes_our_nonce,
+         "derive the session key, pin the peer's key, deliver, send `respond`; one turn done",
+         _accept_first_request, _S.RESP_EXCHANGE),
+    _row(_S.RESP_EXCHANGE, "request", "`my_nonce` is the one answered last", _asks_again,
+         "send the same `respond` again", _repeat_answer),
+    _row(_S.RESP_EXCHANGE, "request", "`your_nonce` is our `local_nonce`; refused unless `my_nonce` is new and `sec` "
+         "opens", _echoes_our_nonce, "deliver, send `respond`; one more turn done", _accept_request),
+    _row(_S.RESP_EXCHANGE, "conclude", "`your_nonce` is our `local_nonce`", _echoes_our_nonce,
+         "keep `my_ref` as `peer_reference`; erase the session key; new reference; send `finish`",
+         _accept_conclude, _S.RESP_FINALIZE),
+    _row(_S.RESP_FINALIZE, "conclude", "`my_ref` is our `peer_reference`", _concludes_again,
+         "send the same `finish` again", _repeat_answer),
+    _row(_S.RESP_FINALIZE, "close", "`your_ref` is our `local_reference`, `my_ref` our `peer_reference`",
+         _matches_both_references, "closed: forget nonces and counters; keep `local_reference` for the reconnect",
+         _accept_close, _S.RESP_READY),
+    # initiator
+    _row(_S.INIT_READY, "register", "a `peer_reference` is held, and it is time for the next conversation",
+         _may_reconnect, "send `reconnect`", _ask_to_reconnect),
+    _row(_S.INIT_READY, "confirm", "always; refused unless `my_nonce` is new and `hs` proves the pinned key", _always,
+         "derive the session key, pin the peer's key, forget the references; send the first `request` with `hs`",
+         _accept_confirm, _S.INIT_EXCHANGE),
+    _row(_S.INIT_READY, "finish", "both references match those of the last conversation", _is_the_finish_once_more,
+         "our `close` was lost: send it again", _close_once_more),
+    _row(_S.INIT_EXCHANGE, "respond", "`my_nonce` is the one answered last", _asks_again,
+         "send the same `request` again", _repeat_answer),
+    _row(_S.INIT_EXCHANGE, "respond", "`your_nonce` is our `local_nonce`, and it was the last turn; refused unless "
+         "`my_nonce` is new and `sec` opens", _answers_the_last_turn,
+         "deliver; new reference; send `conclude`", _conclude, _S.INIT_FINALIZE_PROPOSE),
+    _row(_S.INIT_EXCHANGE, "respond", "`your_nonce` is our `local_nonce`; refused unless `my_nonce` is new and `sec` "
+         "opens", _echoes_our_nonce, "deliver; send the next `request`", _continue),
+    _row(_S.INIT_FINALIZE_PROPOSE, "respond", "`my_nonce` is the one answered last", _asks_again,
+         "send the same `conclude` again", _repeat_answer),
+    _row(_S.INIT_FINALIZE_PROPOSE, "finish", "`your_ref` is our `local_reference`", _shows_our_reference,
+         "closed: keep `my_ref` as `peer_reference`; erase the session key, forget the nonces; send `close`",
+         _accept_finish, _S.INIT_FINALIZE_CLOSE),
+    _row(_S.INIT_FINALIZE_CLOSE, "finish", "both references match", _finishes_again,
+         "send the same `close` again", _repeat_answer),
+    # timers and restarts
+    *(_row(state, "timer", "tries are left", _tries_are_left, "send the same message again", _send_again)
+      for state in _S if state not in READY.values()),
+    *(_row(state, "timer", "no tries are left", _always, "give up: forget everything of this conversation",
+           _give_up, ready)
+      for state, ready in _GIVES_UP.items()),
+    _row(_S.INIT_FINALIZE_CLOSE, "timer", "no tries are left", _always,
+         "forget nonces and counters; keep the references for the reconnect", _forget_conversation, _S.INIT_READY),
+    *(_row(state, "restart", "what was being sent and its key are there, and the peer may still wait", _can_go_on,
+           "send the same message again", _send_again)
+      for state in _S if state not in READY.values()),
+    *(_row(state, "restart", "otherwise", _always, "forget everything of this conversation", _start_afresh, ready)
+      for state, ready in _GIVES_UP.items()),
+    _row(_S.INIT_FINALIZE_CLOSE, "restart", "otherwise", _always,
+         "forget nonces and counters; keep the references for the reconnect", _forget_conversation, _S.INIT_READY),
+)  # fmt: skip

@@ -1,0 +1,1 @@
+"""Keys, key derivation, encryption and signatures: thin names over `cryptography`, nothing of our own invention."""

@@ -1,0 +1,93 @@
+"""What the core needs from outside, as interfaces: time, chance, and a place to keep things.
+
+Nothing in here does anything; `handfast.adapters` holds what does.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    from handfast.conversation.model import Effect, Facts, PeerState, Role
+    from handfast.wire.v1 import Message
+
+T = TypeVar("T")
+
+
+class Clock(Protocol):
+    """Tells the time."""
+
+    def now(self) -> float:
+        """Seconds since 1970-01-01 UTC."""
+        ...
+
+
+class Entropy(Protocol):
+    """Every random value that a conversation asks for, by what it is for, so that a test can say each one."""
+
+    def nonce(self) -> str:
+        """A message nonce: 32 lower-case hex digits, 128 random bits, never readable as a JSON number."""
+        ...
+
+    def reference(self) -> str:
+        """A conversation reference: opaque text with at least 128 random bits, never readable as JSON."""
+        ...
+
+    def exchange_key(self) -> bytes:
+        """The 32 private bytes of a new X25519 key pair."""
+        ...
+
+    def aead_nonce(self) -> bytes:
+        """12 random bytes for AES-256-GCM."""
+        ...
+
+    def fraction(self) -> float:
+        """A number in [0, 1), for jitter."""
+        ...
+
+
+class Transaction(Protocol):
+    """One open database transaction; either all of what is done through it stays, or none of it."""
+
+    def load(self, role: "Role", peer_id: str) -> "PeerState":
+        """The pair's state; the state of a stranger, ready and empty, where nothing is kept."""
+        ...
+
+    def facts(self, role: "Role", message: "Message | None") -> "Facts":
+        """What else is known that bears on this message: nonces seen, envelopes opened, keys pinned."""
+        ...
+
+    def commit(
+        self, before: "PeerState", after: "PeerState", effects: "Iterable[Effect]", now: float
+    ) -> None:
+        """Write the new state, its outbox row and every effect that leaves a row.
+
+        Raises:
+            PeerError: a nonce, a handshake, an envelope or a key turned out to be known already; nothing is kept.
+        """
+        ...
+
+    def audit(
+        self, event: str, role: "Role | None", peer_id: str, detail: "dict[str, object]", now: float
+    ) -> None:
+        """Append one row to the audit log."""
+        ...
+
+
+class Store(Protocol):
+    """Where the state of every conversation lives."""
+
+    async def run(self, work: Callable[[Transaction], T]) -> T:
+        """Run `work` in one transaction: it commits when `work` returns and rolls back when it raises.
+
+        Raises:
+            StorageError: the database refused; nothing of `work` was kept.
+        """
+        ...
+
+    async def unfinished(self) -> "list[PeerState]":
+        """Every pair that is not in its ready state, half-open conversations included."""
+        ...
+
+    async def close(self) -> None:
+        """Close the store; a second call does nothing."""
+        ...
