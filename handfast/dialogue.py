@@ -24,8 +24,8 @@ class Dialogue:
     """
 
     def __init__(self, say: Json = "How are you?", answer: Json = "I am OK!") -> None:
-        self._say = say
-        self._answer = answer
+        self.say = say
+        self.answer = answer
 
     def opening(self, peer: str, turn: int) -> Json:
         """What to say as initiator.
@@ -38,7 +38,7 @@ class Dialogue:
             Any JSON value.
         """
         del peer, turn
-        return self._say
+        return self.say
 
     def reply(self, peer: str, message: Json) -> Json:
         """What to answer as responder to `message`, a JSON value from an authenticated peer.
@@ -47,4 +47,4 @@ class Dialogue:
             Any JSON value.
         """
         del peer, message
-        return self._answer
+        return self.answer

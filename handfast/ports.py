@@ -17,7 +17,11 @@ class Clock(Protocol):
     """Tells the time."""
 
     def now(self) -> float:
-        """Seconds since 1970-01-01 UTC."""
+        """Seconds since 1970-01-01 UTC; may jump when the clock is set."""
+        ...
+
+    def monotonic(self) -> float:
+        """Seconds since some moment; never jumps, and means nothing after a restart."""
         ...
 
 
@@ -56,9 +60,7 @@ class Transaction(Protocol):
         """What else is known that bears on this message: nonces seen, envelopes opened, keys pinned."""
         ...
 
-    def commit(
-        self, before: "PeerState", after: "PeerState", effects: "Iterable[Effect]", now: float
-    ) -> None:
+    def commit(self, after: "PeerState", effects: "Iterable[Effect]", now: float) -> None:
         """Write the new state, its outbox row and every effect that leaves a row.
 
         Raises:

@@ -64,6 +64,7 @@ class PeerState:
         local_reference, peer_reference: ours and the peer's reference of the conversation that is ending or ended.
         exchange_count: turns of this conversation.
         finalize_retry_count: how often `finish` or `close` was sent.
+        peer_address: where the relay claims that the peer's last accepted message came from; never used.
         peer_sign_pub, peer_kx_pub: base64 of the keys captured from the peer's handshake.
         secret: our X25519 private key in `resp_confirm`, the session key afterwards; sealed wherever it is stored.
         waiting_since: when a responder holding a reference first heard `register` instead of `reconnect`.
@@ -83,6 +84,7 @@ class PeerState:
     peer_reference: str | None = None
     exchange_count: int = 0
     finalize_retry_count: int = 0
+    peer_address: str | None = None
     peer_sign_pub: str | None = None
     peer_kx_pub: str | None = None
     hs_derived_at: float | None = None

@@ -255,6 +255,21 @@ def parse_sec(block: Json) -> SecBlock:
         raise PeerError(Reason.SEC_MALFORMED) from None
 
 
+def claimed_nonce(message: Message) -> str | None:
+    """The `my_nonce` of a message that has one."""
+    return message.my_nonce if isinstance(message, Confirm | Request | Respond) else None
+
+
+def claimed_sign_pub(message: Message) -> bytes | None:
+    """The signing key that a message's `hs` claims, unproven; None where it has none that can be read."""
+    hs = message.hs if isinstance(message, Confirm | Request) else None
+    sign_pub = hs.get("sign_pub") if isinstance(hs, dict) else None
+    try:
+        return b64decode(sign_pub, 32) if isinstance(sign_pub, str) else None
+    except EncodingError:
+        return None
+
+
 def _nonce(content: dict[str, Json], name: str) -> str:
     value = content.get(name)
     if not isinstance(value, str) or _NONCE.fullmatch(value) is None:

@@ -1,0 +1,157 @@
+"""HSAgent_1: meets other agents on a Summoner relay, proves who it is, talks end-to-end encrypted, and remembers.
+
+    python agents/agent_HSAgent_1/agent.py --name alice
+
+Importing this module does nothing; `build` puts an agent together and `main` runs one.
+"""
+
+import copy
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+
+from filelock import FileLock
+
+from handfast.adapters.files import (
+    database_path,
+    find_passphrase,
+    identity_path,
+    load_or_create_identity,
+    lock_identity,
+)
+from handfast.adapters.sqlite import SqliteStore
+from handfast.adapters.system import SystemClock, SystemEntropy
+from handfast.conversation.model import Party, Settings
+from handfast.dialogue import Dialogue
+from handfast.driver import Driver
+from handfast.errors import HandfastError, StorageError
+from options import Options, parse
+from reporting import Reporter, log_to, say
+from routes import Wiring
+from summoner.client import SummonerClient
+from summoner.protocol.triggers import load_triggers
+
+HERE = Path(__file__).resolve().parent
+
+
+class HSAgent:
+    """One agent, put together and ready to run.
+
+    Attributes:
+        client: the Summoner client with all routes attached.
+        store: the agent's database, opened by `run`.
+    """
+
+    def __init__(
+        self,
+        options: Options,
+        client: SummonerClient,
+        store: SqliteStore,
+        driver: Driver,
+        reporter: Reporter,
+        lock: FileLock,
+    ) -> None:
+        self.client = client
+        self.store = store
+        self._options = options
+        self._driver = driver
+        self._reporter = reporter
+        self._lock = lock
+
+    def run(self) -> None:
+        """Connect and talk until told to stop; then everything is closed.
+
+        Raises:
+            StorageError: the database cannot be used.
+            ValueError: the configuration holds an invalid value.
+        """
+        options = self._options
+        config = copy.deepcopy(options.config)
+        # the runtime lets the configuration win over its arguments; a flag of ours wins over both
+        config |= {
+            key: value for key, value in (("host", options.host), ("port", options.port)) if value is not None
+        }
+        logger = config.get("logger")
+        config["logger"] = (logger if isinstance(logger, dict) else {}) | {"enable_console_log": False}
+        try:
+            self.client.loop.run_until_complete(self._open())
+            self.client.run(host="127.0.0.1", port=8888, config_dict=config)
+        finally:
+            self.store.close_sync()
+            self._lock.release()
+            self._reporter.stopped()
+
+    async def _open(self) -> None:
+        await self.store.open()
+        self._reporter.started(self.store.self_id)
+        await self._driver.start()
+
+
+def build(options: Options, dialogue: Dialogue | None = None) -> HSAgent:
+    """Put an agent together.
+
+    Args:
+        options: what the command line asks for.
+        dialogue: what the agent says; the demonstration, with --say and --reply, if None.
+
+    Raises:
+        HandfastError: the identity, its passphrase or the home cannot be used; the text is for people.
+    """
+    path = identity_path(options.home, options.name)
+    lock = lock_identity(path)
+    passphrase = find_passphrase(
+        options.passphrase_file,
+        options.keychain,
+        demo=options.demo_passphrase,
+        warn=lambda text: say(f"WARNING: {text}"),
+    )
+    identity, is_new = load_or_create_identity(path, passphrase)
+    client = SummonerClient(name=f"HSAgent_{options.name}")
+    log_to(sys.stderr if options.events else sys.stdout, client.logger, options.name)
+    if is_new:
+        client.logger.info("made a new identity: %s", path)
+    reporter = Reporter(options.name, client.logger, sys.stdout if options.events else None)
+    if dialogue is None:
+        demonstration = Dialogue()
+        dialogue = Dialogue(
+            demonstration.say if options.say is None else options.say,
+            demonstration.answer if options.reply is None else options.reply,
+        )
+    settings = Settings(pace=options.pace, reconnect_every=options.reconnect_every)
+    store = SqliteStore(database_path(options.home, identity.agent_id), identity)
+    driver = Driver(
+        store, SystemClock(), SystemEntropy(), Party(identity, settings, dialogue), reporter.outcome
+    )
+    flow = client.flow().activate()
+    flow.add_arrow_style(stem="-", brackets=("[", "]"), separator=",", tip=">")
+    trigger = load_triggers(triggers_file=str(HERE / "TRIGGERS"))
+    Wiring(client, trigger, identity.agent_id, driver, reporter, options.conversations).attach()
+    return HSAgent(options, client, store, driver, reporter, lock)
+
+
+def main(arguments: Sequence[str] | None = None, dialogue: Dialogue | None = None) -> int:
+    """Run an agent as the command line says.
+
+    Returns:
+        The exit status: 0 after an orderly end, 2 where something asked for cannot be done.
+    """
+    signal.signal(signal.SIGTERM, _stop)  # until the runtime installs its own handlers
+    try:
+        build(parse(arguments, HERE), dialogue).run()
+    except KeyboardInterrupt:
+        return 0
+    except (HandfastError, ValueError, OSError) as error:
+        kind = "the database cannot be used: " if isinstance(error, StorageError) else ""
+        say(f"agent.py: {kind}{error}")
+        return 2
+    return 0
+
+
+def _stop(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    sys.exit(main())

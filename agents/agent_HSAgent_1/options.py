@@ -1,0 +1,148 @@
+"""The agent's command line: flags to a checked `Options`."""
+
+import argparse
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from handfast.adapters.files import PASSPHRASE_VARIABLE, check_name
+from handfast.errors import UsageError
+from handfast.wire import limits
+
+CONFIG_BYTES = 1024 * 1024
+
+# Never give up by itself: a relay that is down for a night is no reason to end. Keys are the official SDK's.
+DEFAULT_CONFIG = {
+    "logger": {"log_level": "INFO"},
+    "hyper_parameters": {"reconnection": {"retry_delay_seconds": 1, "primary_retry_limit": None}},
+}
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line asks for; times in seconds, None where a flag was not given."""
+
+    name: str
+    home: Path
+    config: dict[str, object]
+    host: str | None
+    port: int | None
+    passphrase_file: Path | None
+    keychain: str | None
+    demo_passphrase: bool
+    say: str | None
+    reply: str | None
+    conversations: int | None
+    pace: float
+    reconnect_every: float
+    events: bool
+
+
+def parse(arguments: Sequence[str] | None, default_home: Path) -> Options:
+    """The options in `arguments`; prints help and exits as command lines do.
+
+    Raises:
+        UsageError: a value that cannot be meant.
+    """
+    given = _parser(default_home).parse_args(arguments)
+    return Options(
+        name=check_name(given.name),
+        home=given.home,
+        config=DEFAULT_CONFIG if given.config is None else _load_config(given.config),
+        host=given.host,
+        port=_in_range("--port", given.port, 1, 65_535),
+        passphrase_file=given.passphrase_file,
+        keychain=given.keychain,
+        demo_passphrase=given.demo_passphrase,
+        say=_message("--say", given.say),
+        reply=_message("--reply", given.reply),
+        conversations=_in_range("--conversations", given.conversations, 1, 1_000_000_000),
+        pace=_seconds("--pace", given.pace, 0, 5),
+        reconnect_every=_seconds("--reconnect-every", given.reconnect_every, 0.1, 86_400),
+        events=given.events,
+    )
+
+
+def _parser(default_home: Path) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="agent.py",
+        description="An agent that meets others on a Summoner relay, proves who it is, and talks end-to-end encrypted.",
+        epilog=f"The passphrase of the identity file comes from --passphrase-file, --keychain or ${PASSPHRASE_VARIABLE}.",
+    )
+    add = parser.add_argument
+    add("--name", required=True, help="a short tag; each name has its own identity file and database")
+    add(
+        "--home",
+        type=Path,
+        default=default_home,
+        metavar="DIR",
+        help="where those are (default: beside the script)",
+    )
+    add("--config", type=Path, metavar="FILE", help="client configuration, JSON with the Summoner SDK's keys")
+    add("--host", help="the relay's host (default: the configuration's, or 127.0.0.1)")
+    add("--port", type=int, help="the relay's port (default: the configuration's, or 8888)")
+    add("--passphrase-file", type=Path, metavar="FILE", help="a file whose first line is the passphrase")
+    add(
+        "--keychain",
+        metavar="ENTRY",
+        help="take it from the system's keychain, service 'handfast', this entry",
+    )
+    add(
+        "--demo-passphrase",
+        action="store_true",
+        help="use the public demonstration passphrase; protects nothing",
+    )
+    add("--say", metavar="TEXT", help="what to say as initiator (default: How are you?)")
+    add("--reply", metavar="TEXT", help="what to answer as responder (default: I am OK!)")
+    add(
+        "--conversations", type=int, metavar="N", help="exit after N closed conversations, both roles counted"
+    )
+    add(
+        "--pace",
+        type=float,
+        default=0.0,
+        metavar="SECONDS",
+        help="wait this long before each reply (default: 0)",
+    )
+    add(
+        "--reconnect-every",
+        type=float,
+        default=10.0,
+        metavar="SECONDS",
+        help="pause before the next conversation with a known peer (default: 10, varied by a tenth)",
+    )
+    add("--events", action="store_true", help="write one JSON object per event on stdout, and logs on stderr")
+    return parser
+
+
+def _load_config(path: Path) -> dict[str, object]:
+    try:
+        with path.open("rb") as file:
+            config = json.loads(file.read(CONFIG_BYTES))
+    except OSError as error:
+        raise UsageError(f"--config {path}: cannot be read: {error.strerror}") from None
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"--config {path}: not JSON: {str(error).splitlines()[0]}") from None
+    if not isinstance(config, dict):
+        raise UsageError(f"--config {path}: must hold a JSON object")
+    return config
+
+
+def _message(flag: str, text: str | None) -> str | None:
+    if text is not None and len(json.dumps({"message": text})) > limits.PLAINTEXT_BYTES:
+        raise UsageError(f"{flag}: too long for one message of {limits.PLAINTEXT_BYTES} bytes")
+    return text
+
+
+def _in_range(flag: str, number: int | None, low: int, high: int) -> int | None:
+    if number is not None and not low <= number <= high:
+        raise UsageError(f"{flag}: must be a whole number from {low} to {high}, got {number}")
+    return number
+
+
+def _seconds(flag: str, number: float, low: float, high: float) -> float:
+    if not (math.isfinite(number) and low <= number <= high):
+        raise UsageError(f"{flag}: must be from {low:g} to {high:g} seconds, got {number:g}")
+    return number

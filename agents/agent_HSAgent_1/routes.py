@@ -1,0 +1,183 @@
+"""The Summoner side: hooks, states, the eight routes and the two senders, each a few lines around the driver.
+
+Only documented names of the SDK are used, so the agent runs on the official one unchanged. What a message means is
+decided by the table in `handfast.conversation`; nothing here does.
+"""
+
+import time
+from typing import Any, Optional
+
+from handfast.conversation.model import Role, Verdict, role_of
+from handfast.driver import Driver
+from handfast.errors import PeerError, StorageError
+from handfast.wire.text import printable
+from handfast.wire.v1 import Register, encode_message, parse_message
+from reporting import Reporter
+from summoner.client import SummonerClient
+from summoner.protocol import Direction, Event, Move, Node, Stay
+
+ROUTES = {
+    Role.RESPONDER: (
+        "resp_ready --> resp_confirm",
+        "resp_confirm --> resp_exchange",
+        "resp_exchange --> resp_finalize",
+        "resp_finalize --> resp_ready",
+    ),
+    Role.INITIATOR: (
+        "init_ready --> init_exchange",
+        "init_exchange --> init_finalize_propose",
+        "init_finalize_propose --> init_finalize_close",
+        "init_finalize_close --> init_ready",
+    ),
+}
+
+# The background sender looks this often whether something is due; what a message triggers never waits for it.
+TICK_SECONDS = 0.25
+REGISTER_EVERY_SECONDS = 1.0
+# A newcomer is greeted at once, but a crowd of newcomers not with a storm.
+REGISTER_GAP_SECONDS = 0.25
+
+
+class Wiring:
+    """Everything the Summoner client calls.
+
+    Args:
+        client: with its flow activated and its arrow style set.
+        trigger: the class that the TRIGGERS file yields.
+        own_id: our agent id.
+        driver: runs the conversations.
+        reporter: tells people and programs.
+        conversations: after how many closed ones to leave; None: never.
+    """
+
+    def __init__(
+        self,
+        client: SummonerClient,
+        trigger: Any,
+        own_id: str,
+        driver: Driver,
+        reporter: Reporter,
+        conversations: int | None,
+    ) -> None:
+        self.client = client
+        self.trigger = trigger
+        self.own_id = own_id
+        self.driver = driver
+        self.reporter = reporter
+        self.conversations = conversations
+        self._register_at = 0.0
+        self._registered_at = -REGISTER_GAP_SECONDS
+        self._leave_at: float | None = None
+
+    def attach(self) -> None:
+        """Register every handler with the client."""
+        client, trigger = self.client, self.trigger
+        client.hook(direction=Direction.RECEIVE)(self.admit)
+        client.hook(direction=Direction.SEND)(self.stamp)
+        client.upload_states()(self.upload)
+        client.download_states()(self.download)
+        for role, routes in ROUTES.items():
+            for route in routes:
+                client.receive(route=route)(self._handler(role))
+        client.send(route="/all --> /all", multi=True, on_triggers={trigger.ok})(self.answers)
+        client.send(route="sending", multi=True, every=TICK_SECONDS)(self.background)
+
+    async def admit(self, payload: Any) -> Optional[dict]:
+        """RECEIVE hook: a relayed line becomes a message for us, or goes no further."""
+        if not isinstance(payload, dict) or "content" not in payload:
+            if isinstance(payload, str) and payload.startswith("Warning:"):
+                self.reporter.trouble("relay", f"the relay says: {payload}")
+            return None
+        content = payload["content"]
+        try:
+            message = parse_message(content, self.own_id)
+            if message is None:
+                return None
+            if self.reporter.heard(message.sender):
+                self._register_at = min(self._register_at, self._registered_at + REGISTER_GAP_SECONDS)
+        except PeerError as refusal:
+            await self._refuse(content, refusal)
+            return None
+        return {"message": message, "address": printable(str(payload.get("remote_addr")), 64)}
+
+    async def stamp(self, payload: Any) -> Optional[dict]:
+        """SEND hook: every message says who it is from."""
+        return payload | {"from": self.own_id} if isinstance(payload, dict) else None
+
+    async def upload(self, payload: Any) -> dict[str, str]:
+        """Where both roles stand towards the author of this message."""
+        peer_id = payload["message"].sender
+        try:
+            return {f"{role}:{peer_id}": str((await self.driver.state(role, peer_id)).state) for role in Role}
+        except StorageError as error:
+            self.reporter.trouble("storage", f"the database failed: {error}")
+            return {}
+
+    async def download(self, states: dict[Optional[str], list[Node]]) -> None:
+        """The runtime's verdict, peer by peer; the row is the truth, so a difference is only noted."""
+        for key, nodes in states.items():
+            if key is None or not nodes:
+                continue
+            role, peer_id = key.split(":", 1)
+            state = (await self.driver.state(Role(role), peer_id)).state
+            if str(state) not in {str(node) for node in nodes}:
+                self.client.logger.debug("%s: the flow says %s, the database %s", key, nodes, state)
+
+    async def answers(self) -> list[dict]:
+        """Queued sender: what the last messages led to leaves at once."""
+        return self._take()
+
+    async def background(self) -> list[dict]:
+        """Timed sender: what no message triggers, that is `register`, repetitions, and leaving."""
+        try:
+            await self.driver.tick()
+        except StorageError as error:
+            self.reporter.trouble("storage", f"the database failed: {error}")
+        payloads = self._take()
+        if self._is_done(bool(payloads)):
+            await self.client.quit()
+        now = time.monotonic()
+        if now >= self._register_at and not self.driver.winding_down:
+            self._registered_at = now
+            self._register_at = now + REGISTER_EVERY_SECONDS
+            payloads.append(encode_message(None, "register"))
+        return payloads
+
+    def _handler(self, role: Role) -> Any:
+        async def handle(payload: Any) -> Optional[Event]:
+            message = payload["message"]
+            if not isinstance(message, Register) and role_of(message) is not role:
+                return None
+            try:
+                outcome = await self.driver.receive(role, message, payload["address"])
+            except StorageError as error:
+                self.reporter.trouble("storage", f"the database failed: {error}")
+                return Stay(self.trigger.error)
+            if outcome.verdict is Verdict.IGNORED:
+                return Stay(self.trigger.ignore)
+            if outcome.verdict is Verdict.REFUSED:
+                return Stay(self.trigger.error)
+            return (Stay if outcome.after is outcome.before else Move)(self.trigger.ok)
+
+        return handle
+
+    async def _refuse(self, content: Any, refusal: PeerError) -> None:
+        try:
+            await self.driver.refuse(content, refusal.reason)
+        except StorageError as error:
+            self.reporter.trouble("storage", f"the database failed: {error}")
+
+    def _take(self) -> list[dict]:
+        payloads = list(self.driver.outgoing)
+        self.driver.outgoing.clear()
+        return payloads
+
+    def _is_done(self, just_sent: bool) -> bool:
+        if self.conversations is None or self.reporter.closed < self.conversations:
+            return False
+        # the last words must leave, and peers in the middle of a conversation get a moment to end it
+        now = time.monotonic()
+        self.driver.winding_down = True
+        if self._leave_at is None:
+            self._leave_at = now + 5.0
+        return not just_sent and (self.driver.under_way() == 0 or now >= self._leave_at)

@@ -1,0 +1,156 @@
+"""A store in memory, for tests and for conversations that need no yesterday; the same contract as the SQLite store."""
+
+import json
+from collections.abc import Callable, Iterable
+from typing import TypeVar
+
+from handfast.audit import FIRST_DIGEST, AuditRow, chain_digest
+from handfast.conversation.model import (
+    Effect,
+    Facts,
+    ForgetNonces,
+    PeerState,
+    PinKey,
+    RecordEnvelope,
+    RecordNonce,
+    RememberHandshake,
+    Role,
+)
+from handfast.errors import PeerError, Reason
+from handfast.wire.v1 import Message, claimed_nonce, claimed_sign_pub
+
+T = TypeVar("T")
+Pair = tuple[Role, str]
+
+HALF_OPEN_LIMIT = 256
+
+
+class MemoryStore:
+    """Everything in dictionaries.
+
+    Args:
+        self_id: our agent id.
+        half_open_limit: how many half-open conversations with strangers are kept; the oldest makes room.
+    """
+
+    def __init__(self, self_id: str, half_open_limit: int = HALF_OPEN_LIMIT) -> None:
+        self.self_id = self_id
+        self.half_open_limit = half_open_limit
+        self.rows: dict[Pair, PeerState] = {}
+        self.half_open: dict[Pair, PeerState] = {}
+        self.nonces: set[tuple[Pair, str, str]] = set()
+        self.envelopes: set[tuple[Pair, str]] = set()
+        self.handshakes: dict[tuple[str, str], float] = {}
+        self.pins: dict[str, bytes] = {}
+        self.audit_rows: list[AuditRow] = []
+
+    async def run(self, work: Callable[["MemoryTransaction"], T]) -> T:
+        """Run `work` in one transaction."""
+        transaction = MemoryTransaction(self)
+        result = work(transaction)
+        for write in transaction.writes:
+            write()
+        return result
+
+    async def unfinished(self) -> list[PeerState]:
+        """Every pair that is not in its ready state."""
+        return [
+            state for table in (self.rows, self.half_open) for state in table.values() if not state.is_ready
+        ]
+
+    async def close(self) -> None:
+        """Nothing to close."""
+
+
+class MemoryTransaction:
+    """Reads what is committed, checks at once, and writes only when the work is done."""
+
+    def __init__(self, store: MemoryStore) -> None:
+        self._store = store
+        self.writes: list[Callable[[], object]] = []
+
+    def load(self, role: Role, peer_id: str) -> PeerState:
+        """The pair's state, or a stranger's."""
+        pair = role, peer_id
+        known = self._store.rows.get(pair) or self._store.half_open.get(pair)
+        return known or PeerState.of_stranger(self._store.self_id, role, peer_id)
+
+    def facts(self, role: Role, message: Message | None) -> Facts:
+        """What else bears on this message."""
+        if message is None:
+            return Facts()
+        store, peer = self._store, message.sender
+        nonce, sign_pub = claimed_nonce(message), claimed_sign_pub(message)
+        return Facts(
+            nonce_seen=((role, peer), "received", nonce) in store.nonces,
+            handshake_seen=(peer, nonce) in store.handshakes,
+            pinned=store.pins.get(peer),
+            key_held_by_another=any(key == sign_pub and who != peer for who, key in store.pins.items()),
+        )
+
+    def commit(self, after: PeerState, effects: Iterable[Effect], now: float) -> None:
+        """Write the state and what the effects leave behind."""
+        store, pair = self._store, (after.role, after.peer_id)
+        if pair in store.rows or after.peer_sign_pub is not None:
+            self.writes.append(lambda: store.rows.__setitem__(pair, after))
+            self.writes.append(lambda: store.half_open.pop(pair, None))
+        elif after.is_ready:
+            self.writes.append(lambda: store.half_open.pop(pair, None))
+        else:
+            self.writes.append(lambda: self._keep_half_open(pair, after))
+        for effect in effects:
+            self._apply(pair, effect, now)
+
+    def audit(
+        self, event: str, role: Role | None, peer_id: str, detail: dict[str, object], now: float
+    ) -> None:
+        """Append one row to the audit log."""
+        text = json.dumps(detail, sort_keys=True)
+
+        def write() -> None:
+            rows = self._store.audit_rows
+            previous = rows[-1].digest if rows else FIRST_DIGEST
+            digest = chain_digest(previous, now, event, role, peer_id, text)
+            rows.append(AuditRow(len(rows) + 1, now, event, role, peer_id, text, digest))
+
+        self.writes.append(write)
+
+    def _keep_half_open(self, pair: Pair, state: PeerState) -> None:
+        table = self._store.half_open
+        table[pair] = state
+        while len(table) > self._store.half_open_limit:
+            del table[next(iter(table))]
+
+    def _apply(self, pair: Pair, effect: Effect, now: float) -> None:
+        store = self._store
+        match effect:
+            case RecordNonce(flow, nonce):
+                if flow == "received" and (pair, flow, nonce) in store.nonces:
+                    raise PeerError(Reason.NONCE_REPLAYED)
+                self.writes.append(lambda: store.nonces.add((pair, flow, nonce)))
+            case RecordEnvelope(nonce):
+                if (pair, nonce) in store.envelopes:
+                    raise PeerError(Reason.SEC_REPLAYED)
+                self.writes.append(lambda: store.envelopes.add((pair, nonce)))
+            case RememberHandshake(nonce, until):
+                if (pair[1], nonce) in store.handshakes:
+                    raise PeerError(Reason.HS_REPLAYED)
+                self.writes.append(lambda: self._remember(pair[1], nonce, until, now))
+            case ForgetNonces():
+                self.writes.append(lambda: self._forget(pair))
+            case PinKey(sign_pub):
+                if pair[1] in store.pins or sign_pub in store.pins.values():
+                    raise PeerError(Reason.KEY_UNDER_TWO_IDS)
+                self.writes.append(lambda: store.pins.__setitem__(pair[1], sign_pub))
+            case _:
+                pass  # what is released after the commit leaves no row here
+
+    def _remember(self, peer_id: str, nonce: str, until: float, now: float) -> None:
+        store = self._store
+        store.handshakes = {key: kept for key, kept in store.handshakes.items() if kept > now}
+        store.handshakes[peer_id, nonce] = until
+
+    def _forget(self, pair: Pair) -> None:
+        store = self._store
+        store.nonces = {entry for entry in store.nonces if entry[0] != pair}
+        store.envelopes = {entry for entry in store.envelopes if entry[0] != pair}
