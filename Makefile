@@ -38,7 +38,7 @@ bench: $(READY) ## measure, as ratios side by side
 	@$(BIN)/python -m benchmarks
 
 docs: $(READY) ## write the generated parts of docs/ anew
-	@$(BIN)/python -m handfast.conversation.diagram docs/protocol-v1.md
+	@$(BIN)/python docs/generate.py
 
 clean: ## remove the environment and what tools left behind
 	@rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache dist

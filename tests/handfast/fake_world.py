@@ -139,7 +139,10 @@ class End:
 
     def closed(self, role: Role) -> int:
         return sum(
-            isinstance(effect, Closed) for outcome in self.outcomes for effect in outcome.effects if outcome.role is role
+            isinstance(effect, Closed)
+            for outcome in self.outcomes
+            for effect in outcome.effects
+            if outcome.role is role
         )
 
     def refusals(self) -> list[str]:

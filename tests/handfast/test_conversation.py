@@ -12,7 +12,7 @@ from handfast.dialogue import Dialogue
 from handfast.session.v1 import make_hs, seal
 from handfast.wire.text import b64encode
 
-I, R = Role.INITIATOR, Role.RESPONDER
+INIT, RESP = Role.INITIATOR, Role.RESPONDER
 
 
 def world(count: int = 2, **settings: Any) -> tuple[FakeClock, list[End], Link]:
@@ -24,9 +24,9 @@ def world(count: int = 2, **settings: Any) -> tuple[FakeClock, list[End], Link]:
 async def test_two_agents_that_hear_each_other_hold_one_conversation_in_each_direction() -> None:
     _, (alice, bob), link = world()
     await link.register()
-    assert (alice.closed(I), alice.closed(R), bob.closed(I), bob.closed(R)) == (1, 1, 1, 1)
-    assert [m["turn"] for m in bob.delivered(R)] == [1, 2, 3, 4]
-    assert [m["re"] for m in alice.delivered(I)] == bob.delivered(R)
+    assert (alice.closed(INIT), alice.closed(RESP), bob.closed(INIT), bob.closed(RESP)) == (1, 1, 1, 1)
+    assert [m["turn"] for m in bob.delivered(RESP)] == [1, 2, 3, 4]
+    assert [m["re"] for m in alice.delivered(INIT)] == bob.delivered(RESP)
     assert alice.refusals() == bob.refusals() == []
 
 
@@ -34,7 +34,13 @@ async def test_nothing_but_sealed_messages_is_ever_said() -> None:
     clock, _, link = world(3)
     await link.register()
     await link.advance(clock, 30)
-    assert {line["intent"] for line in link.recorded} >= {"confirm", "request", "respond", "reconnect", "close"}
+    assert {line["intent"] for line in link.recorded} >= {
+        "confirm",
+        "request",
+        "respond",
+        "reconnect",
+        "close",
+    }
     assert not any("message" in line for line in link.recorded)
     assert all("sec" in line for line in link.recorded if line["intent"] in ("request", "respond"))
 
@@ -43,7 +49,7 @@ async def test_every_conversation_has_fresh_keys_on_both_sides() -> None:
     clock, (alice, bob), link = world()
     await link.register()
     await link.advance(clock, 60)
-    assert alice.closed(I) >= 4
+    assert alice.closed(INIT) >= 4
     keys = [line["hs"]["kx_pub"] for line in link.recorded if "hs" in line]
     assert len(keys) == len(set(keys)) >= 16
     long_term = {b64encode(end.identity.exchange_key.public) for end in (alice, bob)}
@@ -53,10 +59,12 @@ async def test_every_conversation_has_fresh_keys_on_both_sides() -> None:
 async def test_agents_reconnect_with_the_reference_of_the_last_conversation() -> None:
     clock, (alice, bob), link = world(reconnect_every=10.0)
     await link.register()
-    first = alice.closed(I)
+    first = alice.closed(INIT)
     await link.advance(clock, 25)
-    assert alice.closed(I) == bob.closed(R) == first + 2
-    reconnects = [line for line in link.recorded if line["intent"] == "reconnect" and line["from"] == alice.id]
+    assert alice.closed(INIT) == bob.closed(RESP) == first + 2
+    reconnects = [
+        line for line in link.recorded if line["intent"] == "reconnect" and line["from"] == alice.id
+    ]
     finishes = [line for line in link.recorded if line["intent"] == "finish" and line["from"] == bob.id]
     assert [line["your_ref"] for line in reconnects] == [line["my_ref"] for line in finishes[:2]]
 
@@ -65,8 +73,8 @@ async def test_without_reconnects_the_agents_stay_ready() -> None:
     clock, (alice, bob), link = world(reconnect_every=None, lost_memory_after=1e9)
     await link.register()
     await link.advance(clock, 60)
-    assert alice.closed(I) == bob.closed(R) == 1
-    assert await alice.state(I, bob) is State.INIT_READY
+    assert alice.closed(INIT) == bob.closed(RESP) == 1
+    assert await alice.state(INIT, bob) is State.INIT_READY
 
 
 async def test_a_responder_whose_peer_lost_its_memory_answers_register_after_a_minute() -> None:
@@ -75,9 +83,9 @@ async def test_a_responder_whose_peer_lost_its_memory_answers_register_after_a_m
     alice.store.rows.clear()  # type: ignore[attr-defined]
     alice.driver = alice.new_driver()
     await link.advance(clock, 55)
-    assert bob.closed(R) == 1
+    assert bob.closed(RESP) == 1
     await link.advance(clock, 10)
-    assert bob.closed(R) == 2
+    assert bob.closed(RESP) == 2
 
 
 @pytest.mark.parametrize("intent", ["confirm", "request", "respond", "conclude", "finish", "close"])
@@ -94,8 +102,8 @@ async def test_a_lost_message_of_any_kind_never_wedges_the_pair(intent: str, whi
     link.fate = lose
     await link.register()
     await link.advance(clock, 6)
-    assert (alice.closed(I), alice.closed(R), bob.closed(I), bob.closed(R)) == (1, 1, 1, 1)
-    assert len(bob.delivered(R)) == len(alice.delivered(R)) == 4
+    assert (alice.closed(INIT), alice.closed(RESP), bob.closed(INIT), bob.closed(RESP)) == (1, 1, 1, 1)
+    assert len(bob.delivered(RESP)) == len(alice.delivered(RESP)) == 4
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -106,13 +114,13 @@ async def test_under_heavy_loss_and_repetition_all_turns_arrive_once_and_in_orde
     await link.register()
     await link.advance(clock, 120)
     for initiator, responder in ((alice, bob), (bob, alice)):
-        assert initiator.closed(I) >= 2
+        assert initiator.closed(INIT) >= 2
         # two generals: one side may know of the last close before the other does
-        assert abs(initiator.closed(I) - responder.closed(R)) <= 1
-        heard = [(m["from"], m["n"]) for m in responder.delivered(R)]
+        assert abs(initiator.closed(INIT) - responder.closed(RESP)) <= 1
+        heard = [(m["from"], m["n"]) for m in responder.delivered(RESP)]
         assert len(heard) == len(set(heard)), "delivered twice"
         assert heard == sorted(heard, key=lambda pair: pair[1]), "delivered out of order"
-        assert [m["turn"] for m in responder.delivered(R)][:4] == [1, 2, 3, 4]
+        assert [m["turn"] for m in responder.delivered(RESP)][:4] == [1, 2, 3, 4]
 
 
 async def test_with_a_dead_peer_timers_alone_lead_home_from_every_state() -> None:
@@ -123,13 +131,13 @@ async def test_with_a_dead_peer_timers_alone_lead_home_from_every_state() -> Non
         link.fate = lambda line: 0
         await link.advance(clock, 60, register_every=None)
         for end, other in ((alice, bob), (bob, alice)):
-            assert await end.state(I, other) is State.INIT_READY
-            assert await end.state(R, other) is State.RESP_READY
+            assert await end.state(INIT, other) is State.INIT_READY
+            assert await end.state(RESP, other) is State.RESP_READY
             assert end.driver.under_way() == 0
         link.fate = lambda line: 1
         await link.advance(clock, 90)
-        assert alice.closed(I) >= 1
-        assert bob.closed(R) >= 1
+        assert alice.closed(INIT) >= 1
+        assert bob.closed(RESP) >= 1
 
 
 async def test_a_message_is_sent_five_times_and_then_given_up() -> None:
@@ -141,7 +149,7 @@ async def test_a_message_is_sent_five_times_and_then_given_up() -> None:
     responds = [line for line in link.recorded if line["intent"] == "respond"]
     assert len(responds) >= 5
     assert all(line == responds[0] for line in responds), "a repetition must be byte-identical"
-    assert await bob.state(R, link.ends[0]) is State.RESP_READY
+    assert await bob.state(RESP, link.ends[0]) is State.RESP_READY
 
 
 @pytest.mark.parametrize("cut", range(1, 13))
@@ -168,8 +176,8 @@ async def test_kill_and_restart_after_any_step_goes_on_where_it_was(cut: int) ->
     await link.advance(clock, 8)
     assert count == 2
     for end, other in ((alice, bob), (bob, alice)):
-        assert end.closed(I) == other.closed(R) == 1
-        assert len(other.delivered(R)) == len(end.delivered(I)) == 4
+        assert end.closed(INIT) == other.closed(RESP) == 1
+        assert len(other.delivered(RESP)) == len(end.delivered(INIT)) == 4
         assert end.refusals() == []
 
 
@@ -180,10 +188,10 @@ async def test_a_restart_after_an_hour_begins_afresh() -> None:
     clock.seconds += 3600
     for end in (alice, bob):
         await end.restart()
-        assert await end.state(I, alice if end is bob else bob) is State.INIT_READY
+        assert await end.state(INIT, alice if end is bob else bob) is State.INIT_READY
     link.fate = lambda line: 1
     await link.advance(clock, 5)
-    assert alice.closed(I) == bob.closed(I) == 1
+    assert alice.closed(INIT) == bob.closed(INIT) == 1
 
 
 @pytest.mark.parametrize("jump", [365 * 86_400.0, -365 * 86_400.0])
@@ -194,15 +202,15 @@ async def test_setting_both_clocks_by_a_year_in_mid_conversation_stops_nothing(j
     clock.offset += jump
     link.fate = lambda line: 1
     await link.advance(clock, 40)
-    assert alice.closed(I) >= 2
-    assert bob.closed(R) >= 2
+    assert alice.closed(INIT) >= 2
+    assert bob.closed(RESP) >= 2
 
 
 async def test_an_attacker_who_repeats_every_line_later_changes_nothing() -> None:
     clock, (alice, bob), link = world(reconnect_every=None, lost_memory_after=1e9)
     await link.register()
     await link.advance(clock, 2)
-    before = [(end.closed(I), end.closed(R), len(end.delivered())) for end in (alice, bob)]
+    before = [(end.closed(INIT), end.closed(RESP), len(end.delivered())) for end in (alice, bob)]
     recorded = list(link.recorded)
     for delay in (1, 30, 100):
         clock.seconds += delay
@@ -210,9 +218,9 @@ async def test_an_attacker_who_repeats_every_line_later_changes_nothing() -> Non
             await link.put(None, line)
             await link.settle()
     await link.advance(clock, 60, register_every=None)
-    assert [(end.closed(I), end.closed(R), len(end.delivered())) for end in (alice, bob)] == before
+    assert [(end.closed(INIT), end.closed(RESP), len(end.delivered())) for end in (alice, bob)] == before
     for end, other in ((alice, bob), (bob, alice)):
-        assert await end.state(I, other) is State.INIT_READY
+        assert await end.state(INIT, other) is State.INIT_READY
 
 
 async def test_lines_between_three_others_never_touch_a_conversation() -> None:
@@ -220,7 +228,7 @@ async def test_lines_between_three_others_never_touch_a_conversation() -> None:
     await link.register()
     await link.advance(clock, 5)
     for end in ends:
-        assert end.closed(I) == end.closed(R) == 3
+        assert end.closed(INIT) == end.closed(RESP) == 3
         assert end.refusals() == []
 
 
@@ -250,7 +258,7 @@ async def test_a_confirm_with_a_bad_hs_never_leaves_init_ready(hs: Any, reason: 
     _, (alice, bob), _link = world()
     line = {"to": alice.id, "intent": "confirm", "from": bob.id, "my_nonce": "a" * 32, "hs": hs}
     await alice.receive(line)
-    assert await alice.state(I, bob) is State.INIT_READY
+    assert await alice.state(INIT, bob) is State.INIT_READY
     assert alice.refusals() == [reason]
     assert alice.take() == []
     assert alice.store.rows == {}  # type: ignore[attr-defined]
@@ -276,7 +284,7 @@ async def test_a_request_with_an_altered_hs_never_leaves_resp_confirm(field: str
     link.fate = alter
     await bob.receive({"to": None, "intent": "register", "from": alice.id})
     await link.settle()
-    assert await bob.state(R, alice) is State.RESP_CONFIRM
+    assert await bob.state(RESP, alice) is State.RESP_CONFIRM
     assert bob.delivered() == []
     assert len(bob.refusals()) == 1
     assert bob.store.rows == {}, "a row appears only when an hs has verified"  # type: ignore[attr-defined]
@@ -302,14 +310,20 @@ async def test_a_changed_key_under_a_known_id_is_refused_until_the_pin_is_remove
     await link.advance(clock, 6)
     attacker = Attacker(clock)
     nonce = "c" * 30 + "dd"
-    forged = {"to": alice.id, "intent": "confirm", "from": bob.id, "my_nonce": nonce, "hs": attacker.hs("response", nonce)}
+    forged = {
+        "to": alice.id,
+        "intent": "confirm",
+        "from": bob.id,
+        "my_nonce": nonce,
+        "hs": attacker.hs("response", nonce),
+    }
     await alice.receive(forged)
     assert alice.refusals() == ["key_changed"]
-    assert await alice.state(I, bob) is State.INIT_READY
+    assert await alice.state(INIT, bob) is State.INIT_READY
     assert [row.event for row in alice.store.audit_rows if "key_changed" in row.detail] == ["refused"]  # type: ignore[attr-defined]
     del alice.store.pins[bob.id]  # type: ignore[attr-defined]
     await alice.receive(forged)
-    assert await alice.state(I, bob) is State.INIT_EXCHANGE
+    assert await alice.state(INIT, bob) is State.INIT_EXCHANGE
 
 
 async def test_one_key_under_two_ids_and_our_own_key_are_refused() -> None:
@@ -319,7 +333,9 @@ async def test_one_key_under_two_ids_and_our_own_key_are_refused() -> None:
     for signer, reason in ((bob, "key_under_two_ids"), (alice, "own_key_reflected")):
         hs = make_hs("response", nonce, b"\x09" + bytes(31), signer.identity.signing_key, START, None)
         stranger = make_identity("eve").agent_id
-        await alice.receive({"to": alice.id, "intent": "confirm", "from": stranger, "my_nonce": nonce, "hs": hs})
+        await alice.receive(
+            {"to": alice.id, "intent": "confirm", "from": stranger, "my_nonce": nonce, "hs": hs}
+        )
         assert alice.refusals()[-1] == reason
 
 
@@ -328,9 +344,11 @@ async def test_a_small_order_exchange_key_is_refused() -> None:
     nonce = "f" * 32
     for point in (bytes(32), b"\x01" + bytes(31)):
         hs = Attacker(clock).hs("response", nonce, point)
-        await alice.receive({"to": alice.id, "intent": "confirm", "from": bob.id, "my_nonce": nonce, "hs": hs})
+        await alice.receive(
+            {"to": alice.id, "intent": "confirm", "from": bob.id, "my_nonce": nonce, "hs": hs}
+        )
         assert alice.refusals()[-1] == "weak_key"
-    assert await alice.state(I, bob) is State.INIT_READY
+    assert await alice.state(INIT, bob) is State.INIT_READY
 
 
 async def test_a_sec_moved_into_a_forged_message_is_refused() -> None:
@@ -340,7 +358,11 @@ async def test_a_sec_moved_into_a_forged_message_is_refused() -> None:
     def replay_sec(line: dict[str, Any]) -> int:
         # when bob has answered the first request, a forged second one reuses the first one's sealed content
         if line["intent"] == "respond" and not moved:
-            request = next(other for other in link.recorded if other["intent"] == "request" and other["to"] == line["from"])
+            request = next(
+                other
+                for other in link.recorded
+                if other["intent"] == "request" and other["to"] == line["from"]
+            )
             moved.append(
                 {
                     "to": bob.id,
@@ -366,8 +388,8 @@ async def test_a_sec_moved_into_a_forged_message_is_refused() -> None:
             await link.put(author, line)
     assert bob.refusals() == ["sec_replayed"]
     await link.settle()
-    assert bob.closed(R) == 1
-    assert len(bob.delivered(R)) == 4
+    assert bob.closed(RESP) == 1
+    assert len(bob.delivered(RESP)) == 4
 
 
 async def test_a_dialogue_that_raises_leaves_the_conversation_where_it_was() -> None:
@@ -387,12 +409,12 @@ async def test_a_dialogue_that_raises_leaves_the_conversation_where_it_was() -> 
     await link.settle()
     assert bob.refusals() == ["dialogue_failed"]
     assert isinstance(bob.outcomes[-1].failure, RuntimeError)
-    assert await bob.state(R, alice) is State.RESP_CONFIRM
+    assert await bob.state(RESP, alice) is State.RESP_CONFIRM
     assert bob.delivered() == []
     Broken.broken = False
     await link.advance(clock, 5, register_every=None)
-    assert bob.closed(R) == 1
-    assert len(bob.delivered(R)) == 4
+    assert bob.closed(RESP) == 1
+    assert len(bob.delivered(RESP)) == 4
 
 
 @pytest.mark.parametrize("message", [float("nan"), {1, 2}, "x" * 50_000, object()])
@@ -403,13 +425,15 @@ async def test_a_dialogue_that_says_what_cannot_be_sent_is_its_own_failure(messa
     await bob.receive({"to": None, "intent": "register", "from": alice.id})
     await link.settle()
     assert bob.refusals() == ["dialogue_failed"]
-    assert await bob.state(R, alice) is State.RESP_CONFIRM
+    assert await bob.state(RESP, alice) is State.RESP_CONFIRM
 
 
 async def test_half_open_conversations_with_strangers_are_bounded() -> None:
     _, (alice, bob), _link = world()
     for number in range(1000):
-        await alice.receive({"to": None, "intent": "register", "from": make_identity(f"stranger {number}").agent_id})
+        await alice.receive(
+            {"to": None, "intent": "register", "from": make_identity(f"stranger {number}").agent_id}
+        )
     assert len(alice.store.half_open) == 256  # type: ignore[attr-defined]
     assert alice.store.rows == {}  # type: ignore[attr-defined]
     assert alice.store.nonces == set()  # type: ignore[attr-defined]
@@ -419,9 +443,9 @@ async def test_half_open_conversations_with_strangers_are_bounded() -> None:
 async def test_a_pace_delays_every_answer_but_changes_no_other_thing() -> None:
     clock, (alice, bob), link = world(pace=1.0)
     await link.register()
-    assert bob.closed(R) == 0
+    assert bob.closed(RESP) == 0
     await link.advance(clock, 16)
-    assert alice.closed(I) == bob.closed(R) == 1
+    assert alice.closed(INIT) == bob.closed(RESP) == 1
     repeated = [str(line) for line in link.recorded if line["intent"] in ("request", "respond")]
     assert len(repeated) == len(set(repeated)), "nothing was sent twice, although every answer waited"
 
@@ -433,8 +457,8 @@ async def test_winding_down_begins_nothing_new_and_finishes_what_is_under_way() 
     alice.driver.winding_down = True
     link.fate = lambda line: 1
     await link.advance(clock, 40)
-    assert (alice.closed(I), alice.closed(R)) == (1, 1)
-    assert (bob.closed(I), bob.closed(R)) == (1, 1)
+    assert (alice.closed(INIT), alice.closed(RESP)) == (1, 1)
+    assert (bob.closed(INIT), bob.closed(RESP)) == (1, 1)
 
 
 async def test_an_envelope_with_no_message_inside_is_refused() -> None:
@@ -442,7 +466,7 @@ async def test_an_envelope_with_no_message_inside_is_refused() -> None:
 
     def hollow(line: dict[str, Any]) -> int:
         if line["intent"] == "respond":
-            state = bob.driver._states[R, alice.id]
+            state = bob.driver._states[RESP, alice.id]
             assert state.secret is not None
             line["sec"] = seal({}, state.secret, bob.identity.signing_key, b"n" * 12, START, None)
         return 1
@@ -458,9 +482,13 @@ async def test_the_audit_log_is_bounded_under_a_storm_of_refused_messages_and_it
     clock, (alice, bob), _link = world()
     for number in range(500):
         nonce = f"{number:032x}"
-        await alice.receive({"to": alice.id, "intent": "confirm", "from": bob.id, "my_nonce": nonce, "hs": None})
+        await alice.receive(
+            {"to": alice.id, "intent": "confirm", "from": bob.id, "my_nonce": nonce, "hs": None}
+        )
     assert len(alice.store.audit_rows) == 50  # type: ignore[attr-defined]
     clock.seconds += 10
-    await alice.receive({"to": alice.id, "intent": "confirm", "from": bob.id, "my_nonce": "ee" * 16, "hs": None})
+    await alice.receive(
+        {"to": alice.id, "intent": "confirm", "from": bob.id, "my_nonce": "ee" * 16, "hs": None}
+    )
     assert '"refusals_not_listed_before": 450' in alice.store.audit_rows[-1].detail  # type: ignore[attr-defined]
     assert first_broken(alice.store.audit_rows) is None  # type: ignore[attr-defined]

@@ -8,16 +8,16 @@ from typing import Any
 
 import pytest
 from fake_world import FakeClock
-from summoner.protocol.payload import recover_with_types
 
 from handfast.adapters.memory import MemoryStore
-from handfast.conversation.model import Delivered, Party, Role, Settings, State, role_of
+from handfast.conversation.model import Delivered, Party, Role, Settings, State
 from handfast.crypto.keys import Secret
 from handfast.driver import Driver, Outcome
 from handfast.identity import Identity, open_identity
 from handfast.session.v1 import open_sec
 from handfast.wire.text import b64decode
 from handfast.wire.v1 import parse_message
+from summoner.protocol.payload import recover_with_types
 
 DATA = Path(__file__).parent.parent / "vectors" / "first-generation"
 PASSPHRASES = json.loads((DATA / "id_agent_passphrases.json").read_text())
@@ -40,7 +40,10 @@ def is_first_time(lines: list[dict[str, Any]], index: int) -> bool:
     line = lines[index]["payload"]
     key = [line.get(name) for name in ("intent", "from", "your_nonce", "my_nonce", "your_ref", "my_ref")]
     return all(
-        [other["payload"].get(name) for name in ("intent", "from", "your_nonce", "my_nonce", "your_ref", "my_ref")]
+        [
+            other["payload"].get(name)
+            for name in ("intent", "from", "your_nonce", "my_nonce", "your_ref", "my_ref")
+        ]
         != key
         for other in lines[:index]
     )
@@ -79,9 +82,15 @@ def recorded_time(line: dict[str, Any]) -> float | None:
 
 @pytest.mark.parametrize("agent", ["a1", "a2"])
 @pytest.mark.parametrize("transcript", TRANSCRIPTS)
-async def test_playing_one_side_of_a_recording_says_every_line_of_it_byte_for_byte(transcript: str, agent: str) -> None:
+async def test_playing_one_side_of_a_recording_says_every_line_of_it_byte_for_byte(
+    transcript: str, agent: str
+) -> None:
     lines = lines_of(transcript)
-    lines = [line for index, line in enumerate(lines) if line["intent"] != "register" and is_first_time(lines, index)]
+    lines = [
+        line
+        for index, line in enumerate(lines)
+        if line["intent"] != "register" and is_first_time(lines, index)
+    ]
     identity = identity_of(agent)
     own = [line["payload"] for line in lines if line["from_agent"] == agent]
     clock = FakeClock()
@@ -114,7 +123,9 @@ async def test_playing_one_side_of_a_recording_says_every_line_of_it_byte_for_by
 
     assert [payload | {"from": identity.agent_id} for payload in said] == own
     # the order of members, too: what leaves is the very text of the first generation (which wrote `reconnect` in another)
-    assert [texts_of(payload | {"from": identity.agent_id}) for payload in said] == [texts_of(line) for line in own]
+    assert [texts_of(payload | {"from": identity.agent_id}) for payload in said] == [
+        texts_of(line) for line in own
+    ]
     final = (await driver.state(role, peer_id)).state
     assert final is (State.INIT_FINALIZE_CLOSE if role is Role.INITIATOR else State.RESP_READY)
     heard = [e.message for outcome in outcomes for e in outcome.effects if isinstance(e, Delivered)]
@@ -125,7 +136,9 @@ def texts_of(line: dict[str, Any]) -> str:
     return json.dumps(line, sort_keys=line["intent"] == "reconnect")
 
 
-async def remember_references(store: MemoryStore, self_id: str, role: Role, peer_id: str, reference: str) -> None:
+async def remember_references(
+    store: MemoryStore, self_id: str, role: Role, peer_id: str, reference: str
+) -> None:
     def work(transaction: Any) -> None:
         state = transaction.load(role, peer_id)
         key = {"peer_reference": reference} if role is Role.INITIATOR else {"local_reference": reference}
@@ -138,7 +151,10 @@ async def remember_references(store: MemoryStore, self_id: str, role: Role, peer
 def test_every_sealed_message_of_the_recordings_opens(transcript: str) -> None:
     signers = {agent: identity_of(agent).signing_key.public for agent in ("a1", "a2")}
     sealed = [line for line in lines_of(transcript) if "sec" in line["payload"]]
-    opened = [open_sec(line["payload"]["sec"], Secret(SESSION_KEY), signers[line["from_agent"]])[0] for line in sealed]
+    opened = [
+        open_sec(line["payload"]["sec"], Secret(SESSION_KEY), signers[line["from_agent"]])[0]
+        for line in sealed
+    ]
     assert len(opened) >= 7
     expected = {"a1": {"message": "How are you?"}, "a2": {"message": "I am OK!"}}
     assert opened == [expected[line["from_agent"]] for line in sealed]
