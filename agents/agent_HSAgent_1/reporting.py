@@ -56,7 +56,7 @@ class Reporter:
 
     def stopped(self) -> None:
         """The agent has closed everything."""
-        self._logger.info("%s has stopped", self._name)
+        self._logger.info("database closed")
         self.event("stopped")
 
     def heard(self, peer_id: str) -> bool:
@@ -128,6 +128,8 @@ def short(peer_id: str) -> str:
 
 def log_to(stream: TextIO, logger: logging.Logger, name: str) -> None:
     """Give the client's logger a calm console handler of ours, which its own configuration leaves alone."""
+    # the runtime sets the level that its configuration names when it runs; until then this one holds
+    logger.setLevel(logging.INFO)
     handler = logging.StreamHandler(stream)
     handler.setFormatter(logging.Formatter(f"%(asctime)s {name}  %(message)s", datefmt="%H:%M:%S"))
     # the mark by which the runtime's own configuration leaves a handler alone (summoner-runtime.md, section 6.1)

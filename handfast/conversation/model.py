@@ -255,7 +255,8 @@ class Settings:
         zone: the zone of v1 timestamps that name none; the system's if None.
         pace: how long a reply waits before it is sent; for an audience.
         retry_delays: waits after each sending of a message; after the last one the pair returns to ready.
-        close_delays: the same for `close`, which v1 never acknowledges.
+        close_delays: the same for `close`, which v1 never acknowledges; short, because a late `finish` is answered with
+            `close` afterwards, too.
         jitter: each wait is longer or shorter by up to this share.
         repeat_gap: a repeated message is answered again at most this often.
         reconnect_every: how long after a conversation the initiator asks for the next one; None: never.
@@ -266,7 +267,7 @@ class Settings:
     zone: tzinfo | None = None
     pace: float = 0.0
     retry_delays: tuple[float, ...] = (2.0, 3.0, 4.5, 6.75, 10.0)
-    close_delays: tuple[float, ...] = (1.0, 1.0, 1.0, 1.0)
+    close_delays: tuple[float, ...] = (0.25, 0.25, 0.5, 0.5)
     jitter: float = 0.1
     repeat_gap: float = 0.5
     reconnect_every: float | None = 10.0
