@@ -28,9 +28,6 @@ from handfast.session import v1 as session
 from handfast.wire.text import Json, b64decode, b64encode
 from handfast.wire.v1 import HsBlock, HsType
 
-# An accepted handshake can pass as fresh for its lifetime, and once more for as long as its clock may run ahead of ours.
-_HANDSHAKE_MEMORY_SECONDS = 2 * session.HS_LIFETIME_SECONDS + 1
-
 _CLEARED = {
     "local_nonce": None,
     "peer_nonce": None,
@@ -323,7 +320,7 @@ def _check_hs(turn: Turn, kind: HsType) -> HsBlock:
     facts = turn.facts
     if trust.decide(hs.sign_pub, own=own, pinned=facts.pinned, held_by_another=facts.key_held_by_another):
         turn.emit(PinKey(hs.sign_pub))
-    turn.emit(RememberHandshake(hs.nonce, turn.now + _HANDSHAKE_MEMORY_SECONDS))
+    turn.emit(RememberHandshake(hs.nonce, session.fresh_until(hs, turn.settings.zone) + 1))
     return hs
 
 

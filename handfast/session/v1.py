@@ -5,7 +5,7 @@ hsagent-v1.md, sections 3 and 4. Bytes and values in, bytes and values out; time
 
 import hashlib
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import UTC, datetime, tzinfo
 
 from handfast.crypto import labels
 from handfast.crypto.aead import DoesNotOpen, aes_open, aes_seal
@@ -20,11 +20,13 @@ from handfast.crypto.keys import (
 )
 from handfast.errors import PeerError, Reason, UsageError
 from handfast.wire import limits
-from handfast.wire.text import EncodingError, Json, b64encode, canonical_json, strict_json
+from handfast.wire.text import EncodingError, Json, b64encode, canonical_json, depth_exceeds, strict_json
 from handfast.wire.v1 import HsBlock, HsType, encode_hs, is_timestamp, parse_hs, parse_sec
 
 # how old, and how far ahead of our clock, an `hs` may be (hsagent-v1.md, section 3)
 HS_LIFETIME_SECONDS = 60
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def make_hs(
@@ -73,14 +75,14 @@ def check_hs(
     hs = parse_hs(block)
     if hs.type != expected:
         raise PeerError(Reason.HS_WRONG_TYPE)
-    age = _age_of(hs.timestamp, now, zone)
+    age = min((int(now) - instant for instant in _instants(hs.timestamp, zone)), key=abs)
     if hs.nonce != my_nonce:
         raise PeerError(Reason.HS_NONCE_MISMATCH)
     if seen:
         raise PeerError(Reason.HS_REPLAYED)
-    if age > timedelta(seconds=HS_LIFETIME_SECONDS):
+    if age > HS_LIFETIME_SECONDS:
         raise PeerError(Reason.HS_STALE)
-    if age < timedelta(seconds=-HS_LIFETIME_SECONDS):
+    if age < -HS_LIFETIME_SECONDS:
         raise PeerError(Reason.HS_FROM_THE_FUTURE)
     try:
         require_strong_signing_key(hs.sign_pub)
@@ -123,6 +125,8 @@ def seal(
         plaintext = canonical_json(content)
     except EncodingError as error:
         raise UsageError(f"the message cannot be sent: {error}") from None
+    if depth_exceeds(content, limits.MESSAGE_DEPTH):
+        raise UsageError(f"the message cannot be sent: nested more than {limits.MESSAGE_DEPTH - 1} deep")
     if len(plaintext) > limits.PLAINTEXT_BYTES:
         raise UsageError(
             f"the message is too large: {len(plaintext)} bytes, at most {limits.PLAINTEXT_BYTES} fit"
@@ -172,17 +176,45 @@ def local_timestamp(now: float, zone: tzinfo | None) -> str:
     return datetime.fromtimestamp(now, zone).replace(tzinfo=None).isoformat(timespec="seconds")
 
 
-def _age_of(timestamp: str, now: float, zone: tzinfo | None) -> timedelta:
+def fresh_until(hs: HsBlock, zone: tzinfo | None) -> float:
+    """Until when an `hs` that was proven could pass as fresh again, and must therefore be remembered.
+
+    Args:
+        hs: what `check_hs` returned.
+        zone: as for `check_hs`.
+
+    Returns:
+        Seconds since 1970 UTC.
+    """
+    return max(_instants(hs.timestamp, zone)) + HS_LIFETIME_SECONDS
+
+
+def _instants(timestamp: str, zone: tzinfo | None) -> list[float]:
+    """The moments, in seconds since 1970 UTC, that a timestamp can mean: two where the clocks were set back that hour.
+
+    The first generation subtracts clock faces; meaning moments instead lets a handshake through that is under way while
+    the clocks change, and makes no other difference.
+    """
     if not is_timestamp(timestamp):
         raise PeerError(Reason.HS_TIMESTAMP_UNREADABLE)
     try:
         then = datetime.fromisoformat(timestamp)
-        if then.tzinfo is None:
-            # as v1 does it: both sides of the subtraction are clock faces, so no zone arithmetic can overflow
-            return datetime.fromtimestamp(int(now), zone).replace(tzinfo=None) - then
-        return datetime.fromtimestamp(int(now), UTC) - then
-    except (ValueError, OverflowError):  # the 31st of February, an offset of 99 hours
+    except ValueError:  # the 31st of February, an offset of 99 hours
         raise PeerError(Reason.HS_TIMESTAMP_UNREADABLE) from None
+    if then.tzinfo is not None:
+        return [(then - _EPOCH).total_seconds()]
+    try:
+        return [_local(then.replace(fold=fold), zone) for fold in (0, 1)]
+    except (
+        ValueError,
+        OverflowError,
+        OSError,
+    ):  # the system's calendar does not reach to the years 1 and 9999
+        return [(then.replace(tzinfo=UTC) - _EPOCH).total_seconds()]
+
+
+def _local(then: datetime, zone: tzinfo | None) -> float:
+    return then.timestamp() if zone is None else (then.replace(tzinfo=zone) - _EPOCH).total_seconds()
 
 
 def _signed_text(hs: HsBlock) -> bytes:

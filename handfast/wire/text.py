@@ -103,17 +103,15 @@ def strict_json(raw: bytes) -> Json:
 
 
 def depth_exceeds(value: Json, limit: int) -> bool:
-    """Whether lists and objects stand more than `limit` deep in each other; never recurses deeper than that."""
+    """Whether lists and objects, empty ones too, stand more than `limit` deep in each other; never recurses."""
     level = [value]
     for _ in range(limit + 1):
-        level = [
-            child
-            for item in level
-            if isinstance(item, dict | list)
-            for child in (item.values() if isinstance(item, dict) else item)
-        ]
-        if not level:
+        containers = [item for item in level if isinstance(item, dict | list)]
+        if not containers:
             return False
+        level = [
+            child for item in containers for child in (item.values() if isinstance(item, dict) else item)
+        ]
     return True
 
 
