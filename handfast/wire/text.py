@@ -103,10 +103,10 @@ def strict_json(raw: bytes) -> Json:
 
 
 def depth_exceeds(value: Json, limit: int) -> bool:
-    """Whether lists and objects, empty ones too, stand more than `limit` deep in each other; never recurses."""
+    """Whether lists (or tuples) and objects, empty ones too, stand more than `limit` deep in each other; never recurses."""
     level = [value]
     for _ in range(limit + 1):
-        containers = [item for item in level if isinstance(item, dict | list)]
+        containers = [item for item in level if isinstance(item, dict | list | tuple)]
         if not containers:
             return False
         level = [

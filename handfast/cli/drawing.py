@@ -1,0 +1,164 @@
+"""Snapshots as tables for people: readable in 80 columns, on dark and on light, and without colours.
+
+Everything that came from a database is shown with its control characters escaped.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from handfast.cli.snapshot import AuditLog, Conversation, Entry, PinnedKey, Snapshot, Stranger, Waiting
+from handfast.conversation.model import READY
+from handfast.wire.text import printable
+
+_NOTHING = "–"
+_UNITS = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
+_RESTING = frozenset(str(state) for state in READY.values())
+
+
+def snapshot_view(snapshot: Snapshot, now: datetime) -> RenderableType:
+    """All that a snapshot holds.
+
+    Args:
+        snapshot: what to show.
+        now: an aware datetime, from which ages are counted.
+    """
+    totals = snapshot.totals
+    parts: list[RenderableType] = [_head(snapshot)]
+
+    def section(title: str, key: str, table: Table) -> None:
+        if totals[key]:
+            more = f", the first {table.row_count} are shown" if table.row_count < totals[key] else ""
+            parts.extend(["", Text.assemble((title, "bold"), f" · {totals[key]}{more}"), table])
+
+    if not totals["conversations"]:
+        parts.extend(["", Text("No conversations yet.")])
+    section("Conversations", "conversations", _conversation_table(snapshot.conversations, now))
+    section("Pinned keys", "pins", pin_table(snapshot.pins))
+    section("Outbox: sent again until answered", "outbox", _outbox_table(snapshot.outbox, now))
+    section("Half-open: a confirm to a stranger", "half_open", _half_open_table(snapshot.half_open, now))
+    if totals["audit"]:
+        parts.extend(["", _audit_title(snapshot.audit, totals["audit"])])
+        parts.extend([_audit_table(snapshot.audit.tail)] if snapshot.audit.tail else [])
+    return Group(*parts)
+
+
+def pin_table(pins: Sequence[PinnedKey]) -> Table:
+    """Pinned keys with all that is needed to compare them."""
+    table = _table("Peer, and its key's fingerprint", "Source", "Since")
+    for pin in pins:
+        who = Text.assemble(_text(pin.peer_id), "\n", _text(pin.fingerprint, "bold"))
+        table.add_row(who, _text(pin.source), _local(pin.first_seen))
+    return table
+
+
+def audit_verdict(audit: AuditLog) -> Text:
+    """Whether the audit log's chain holds, in a few words."""
+    if audit.first_broken is None:
+        return Text("chain holds", "green")
+    return Text(f"CHAIN BROKEN at entry {audit.first_broken}", "bold red")
+
+
+def age(moment: str | None, now: datetime) -> str:
+    """How long ago an ISO 8601 moment was, or how far ahead it is, in a few characters."""
+    try:
+        seconds = (now - datetime.fromisoformat(moment or "")).total_seconds()
+    except ValueError:
+        return _NOTHING
+    unit, length = next((pair for pair in _UNITS if abs(seconds) >= pair[1]), _UNITS[-1])
+    text = f"{abs(seconds) // length:.0f} {unit}"
+    return f"in {text}" if seconds < 0 else f"{text} ago"
+
+
+def _head(snapshot: Snapshot) -> Text:
+    agents = " and ".join(printable(self_id) for self_id in snapshot.self_ids) or "unknown"
+    kind = "" if snapshot.version else "\nof the first generation; it is carried over when an agent opens it"
+    return Text.assemble("Agent ", (agents, "bold"), "\n", (printable(snapshot.database, 1000), "dim"), kind)
+
+
+def _conversation_table(conversations: Sequence[Conversation], now: datetime) -> Table:
+    table = _table("Peer", "Our role", "State", "Turns", "Retries", "Nonces", "Last sealed")
+    above: str | None = ""
+    for one in conversations:
+        table.add_row(
+            "" if one.peer_id == above else _short(one.peer_id),
+            _text(one.role),
+            _text(one.state, "" if one.state in _RESTING else "bold green"),
+            _number(one.exchange_count),
+            _number(one.finalize_retry_count),
+            f"{one.nonces_sent} + {one.nonces_received}",
+            age(one.last_secure_at, now),
+        )
+        above = one.peer_id
+    return table
+
+
+def _outbox_table(outbox: Sequence[Waiting], now: datetime) -> Table:
+    table = _table("Peer", "Our role", "Message", "Sent", "Made", "Due")
+    for one in outbox:
+        table.add_row(
+            _short(one.peer_id),
+            _text(one.role),
+            _text(one.intent),
+            f"{_number(one.sends)} times",
+            age(one.since, now),
+            age(one.due_at, now),
+        )
+    return table
+
+
+def _half_open_table(half_open: Sequence[Stranger], now: datetime) -> Table:
+    table = _table("Peer", "Our role", "State", "Last sent")
+    for one in half_open:
+        table.add_row(_short(one.peer_id), _text(one.role), _text(one.state), age(one.last_sent_at, now))
+    return table
+
+
+def _audit_title(audit: AuditLog, total: int) -> Text:
+    shown = f", the last {len(audit.tail)}" if len(audit.tail) < total else ""
+    return Text.assemble(("Audit log", "bold"), f" · {total}{shown}, ", audit_verdict(audit))
+
+
+def _audit_table(tail: Sequence[Entry]) -> Table:
+    table = _table("Entry", "When", "Event", "Our role", "Peer", "Detail")
+    for entry in tail:
+        detail = entry.detail
+        members = detail.items() if isinstance(detail, dict) else [("", detail)]
+        table.add_row(
+            _number(entry.seq),
+            _local(entry.at),
+            _text(entry.event, "bold red" if entry.event == "refused" else ""),
+            _text(entry.role),
+            _short(entry.peer_id),
+            _text(", ".join(f"{name} {value}" for name, value in members)),
+        )
+    return table
+
+
+def _table(*headings: str) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
+    for heading in headings:
+        table.add_column(heading, overflow="fold", no_wrap=heading in {"Peer", "Our role", "State"})
+    return table
+
+
+def _text(value: object, style: str = "") -> Text:
+    return Text(_NOTHING if value is None or value == "" else printable(str(value)), style)
+
+
+def _short(peer_id: str | None) -> Text:
+    return _text(None if peer_id is None else str(peer_id)[:8])
+
+
+def _number(value: object) -> str:
+    return _text(value).plain
+
+
+def _local(moment: str | None) -> str:
+    try:
+        return f"{datetime.fromisoformat(moment or '').astimezone():%m-%d %H:%M:%S}"
+    except (ValueError, OverflowError):
+        return _NOTHING
