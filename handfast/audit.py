@@ -45,15 +45,14 @@ def chain_digest(previous: str, at: float, event: str, role: str | None, peer_id
 def first_broken(rows: Iterable[AuditRow]) -> int | None:
     """The `seq` of the first row that does not follow from the one before it, or None where the chain holds.
 
-    The first row given is taken as it is: rows before it may have been pruned.
+    A first row that is not number 1 is taken as it is: the rows before it were pruned. Rows cut off at the end leave no
+    trace in the chain.
     """
-    previous: AuditRow | None = None
-    for row in rows:
-        if previous is not None and (
-            row.seq != previous.seq + 1
-            or row.digest
-            != chain_digest(previous.digest, row.at, row.event, row.role, row.peer_id, row.detail)
-        ):
+    seq, digest = 0, FIRST_DIGEST
+    for number, row in enumerate(rows):
+        was_pruned = number == 0 and row.seq > 1
+        expected = chain_digest(digest, row.at, row.event, row.role, row.peer_id, row.detail)
+        if not was_pruned and (row.seq != seq + 1 or row.digest != expected):
             return row.seq
-        previous = row
+        seq, digest = row.seq, row.digest
     return None

@@ -37,21 +37,21 @@ def snapshot_view(snapshot: Snapshot, now: datetime) -> RenderableType:
     if not totals["conversations"]:
         parts.extend(["", Text("No conversations yet.")])
     section("Conversations", "conversations", _conversation_table(snapshot.conversations, now))
-    section("Pinned keys", "pins", pin_table(snapshot.pins))
+    section("Pinned keys", "pins", pin_table(snapshot.pins, now))
     section("Outbox: sent again until answered", "outbox", _outbox_table(snapshot.outbox, now))
     section("Half-open: a confirm to a stranger", "half_open", _half_open_table(snapshot.half_open, now))
     if totals["audit"]:
         parts.extend(["", _audit_title(snapshot.audit, totals["audit"])])
-        parts.extend([_audit_table(snapshot.audit.tail)] if snapshot.audit.tail else [])
+        parts.extend([_audit_table(snapshot.audit.tail, now)] if snapshot.audit.tail else [])
     return Group(*parts)
 
 
-def pin_table(pins: Sequence[PinnedKey]) -> Table:
-    """Pinned keys with all that is needed to compare them."""
+def pin_table(pins: Sequence[PinnedKey], now: datetime) -> Table:
+    """Pinned keys with all that is needed to compare them; `now` is an aware datetime."""
     table = _table("Peer, and its key's fingerprint", "Source", "Since")
     for pin in pins:
         who = Text.assemble(_text(pin.peer_id), "\n", _text(pin.fingerprint, "bold"))
-        table.add_row(who, _text(pin.source), _local(pin.first_seen))
+        table.add_row(who, _text(pin.source), _local(pin.first_seen, now))
     return table
 
 
@@ -97,13 +97,13 @@ def _conversation_table(conversations: Sequence[Conversation], now: datetime) ->
 
 
 def _outbox_table(outbox: Sequence[Waiting], now: datetime) -> Table:
-    table = _table("Peer", "Our role", "Message", "Sent", "Made", "Due")
+    table = _table("Peer", "Our role", "Message", "Sendings", "Made", "Due")
     for one in outbox:
         table.add_row(
             _short(one.peer_id),
             _text(one.role),
             _text(one.intent),
-            f"{_number(one.sends)} times",
+            _number(one.sends),
             age(one.since, now),
             age(one.due_at, now),
         )
@@ -122,18 +122,16 @@ def _audit_title(audit: AuditLog, total: int) -> Text:
     return Text.assemble(("Audit log", "bold"), f" · {total}{shown}, ", audit_verdict(audit))
 
 
-def _audit_table(tail: Sequence[Entry]) -> Table:
+def _audit_table(tail: Sequence[Entry], now: datetime) -> Table:
     table = _table("Entry", "When", "Event", "Our role", "Peer", "Detail")
     for entry in tail:
-        detail = entry.detail
-        members = detail.items() if isinstance(detail, dict) else [("", detail)]
         table.add_row(
             _number(entry.seq),
-            _local(entry.at),
+            _local(entry.at, now),
             _text(entry.event, "bold red" if entry.event == "refused" else ""),
             _text(entry.role),
             _short(entry.peer_id),
-            _text(", ".join(f"{name} {value}" for name, value in members)),
+            _detail(entry.detail),
         )
     return table
 
@@ -157,8 +155,22 @@ def _number(value: object) -> str:
     return _text(value).plain
 
 
-def _local(moment: str | None) -> str:
+def _detail(detail: object) -> Text:
+    if not isinstance(detail, dict):
+        return _text(detail)
+    shown = {name: _beginning(str(value)) if name == "key" else value for name, value in detail.items()}
+    return _text(", ".join(f"{name} {value}" for name, value in shown.items()))
+
+
+def _beginning(fingerprint: str) -> str:
+    return f"{fingerprint[:19]}…" if len(fingerprint) > 19 else fingerprint
+
+
+def _local(moment: str | None, now: datetime) -> str:
+    """A moment in the zone of the reader; its date only where it is not today's."""
     try:
-        return f"{datetime.fromisoformat(moment or '').astimezone():%m-%d %H:%M:%S}"
+        local = datetime.fromisoformat(moment or "").astimezone()
+        today = now.astimezone().date()
     except (ValueError, OverflowError):
         return _NOTHING
+    return f"{local:%H:%M:%S}" if local.date() == today else f"{local:%Y-%m-%d %H:%M}"

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 import click
@@ -40,7 +41,7 @@ def list_(database: Path) -> None:
       handfast pins list --name alice
     """
     found = asyncio.run(_read(database, ""))
-    Console(highlight=False).print(pin_table(found) if found else "No key is pinned.")
+    Console(highlight=False).print(pin_table(found, datetime.now(UTC)) if found else "No key is pinned.")
 
 
 @pins.command()

@@ -226,14 +226,13 @@ class Reader:
         return AuditLog(self._first_broken, [_entry(row) for row in reversed(tail)])
 
     def _unverified(self, session: Session) -> Iterator[AuditRow]:
-        sql = "SELECT seq, at, event, role, peer_id, detail, digest FROM audit WHERE seq >= ? ORDER BY seq LIMIT ?"
+        sql = "SELECT seq, at, event, role, peer_id, detail, digest FROM audit WHERE seq > ? ORDER BY seq LIMIT ?"
         # the row verified last comes first again: the next one must follow from it
-        while page := session.execute(sql, (self._verified_to, _AUDIT_PAGE)):
+        after = self._verified_to - 1
+        while page := session.execute(sql, (after, _AUDIT_PAGE)):
             for row in page:
                 yield AuditRow(**{name: _plain(value) for name, value in row.items()})
-                self._verified_to = row["seq"]
-            if len(page) < _AUDIT_PAGE:
-                return
+                self._verified_to = after = row["seq"]
 
 
 def schema_version(session: Session) -> int:

@@ -35,7 +35,7 @@ FILE_BYTES = 16 * 1024
 _V1_SCRYPT = {"n": 2**14, "r": 8, "p": 1}
 _V2_SCRYPT = {"n": 2**15, "r": 8, "p": 1}
 _V2_MEMORY_BYTES = 256 * 1024 * 1024
-_ISO_UTC = re.compile(r"[0-9T:.+Z-]{10,40}")
+_ISO_UTC = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9T:.+Z-]{5,29}")
 
 
 def seal_identity(
@@ -119,7 +119,7 @@ def _open_v1(document: dict[str, Json], passphrase: bytes) -> bytes:
     # the aad in the file is a claim; what is used is the constant
     if b64decode(_text(document, "aad")) != labels.V1_IDENTITY_AAD:
         raise IdentityError("the identity file is damaged: it carries another label")
-    salt = b64decode(_text(document, "salt"))
+    salt = b64decode(_text(document, "salt"), SALT_BYTES)
     nonce = b64decode(_text(document, "nonce"), NONCE_BYTES)
     sealed = b64decode(_text(document, "ciphertext"))
     return aes_open(scrypt(passphrase, salt, **_V1_SCRYPT), nonce, sealed, labels.V1_IDENTITY_AAD)

@@ -4,6 +4,7 @@ What the rows do is the matter of test_conversation.py and of the model check.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -27,9 +28,10 @@ from handfast.conversation.model import (
     Verdict,
 )
 from handfast.conversation.step import step, would_ignore
-from handfast.conversation.turn import Transition, Turn
+from handfast.conversation.turn import Transition, Turn, delays_of
 from handfast.conversation.v1 import TABLE
 from handfast.crypto.keys import Secret
+from handfast.errors import Reason
 from handfast.wire.v1 import (
     FOR_INITIATOR,
     FOR_RESPONDER,
@@ -221,6 +223,27 @@ def test_the_last_row_of_a_timer_or_restart_fires_always_so_no_state_is_stuck_wh
     assert taken.state.state in (before.state, READY[before.role])
     # whoever stays goes on sending and has a timer; whoever goes home keeps nothing to send
     assert (taken.state.outgoing is None) == taken.state.is_ready
+    if taken.state.outgoing is not None:
+        assert taken.state.outgoing.sends <= len(delays_of(taken.state.outgoing, party.settings))
+
+
+@pytest.mark.parametrize("state", UNDER_WAY)
+@pytest.mark.parametrize("event", [TimerFired(), Restarted()], ids=TIMED)
+def test_a_conversation_goes_on_while_tries_are_left_and_not_once_more(state: State, event: Event) -> None:
+    party = Party(ALICE, Settings())
+    limit = len(party.settings.retry_delays)
+    for sends in range(limit + 2):
+        waiting = Outgoing({"to": BOB.agent_id, "intent": "any"}, sends, START, START)
+        before = PeerState(
+            ALICE.agent_id,
+            role_of_state(state),
+            BOB.agent_id,
+            state,
+            secret=Secret(bytes(32)),
+            outgoing=waiting,
+        )
+        taken = step(before, event, Facts(), START, SeededEntropy("any"), party)
+        assert taken.state.is_ready == (sends >= limit)
 
 
 @law
@@ -274,3 +297,12 @@ def test_no_message_without_its_proof_enters_or_stays_in_an_exchange(
         or taken.state.state is before.state
     )
     assert taken.state.peer_sign_pub == before.peer_sign_pub
+
+
+@law
+@given(situations, facts, parties)
+def test_a_nonce_that_was_seen_is_refused_before_any_proof_is_looked_at(
+    situation: tuple[PeerState, Event], known: Facts, party: Party
+) -> None:
+    taken = step(*situation, replace(known, nonce_seen=True), START, SeededEntropy("any"), party)
+    assert taken.reason in (None, Reason.NONCE_REPLAYED)
