@@ -1,20 +1,25 @@
 """What the ORM costs: the same rows written by plain `sqlite3`, by `Database.run`, and verb by awaited verb.
 
-Two loads. `rows`: many rows in one transaction, where only the making of statements counts. `messages`: what one inbound
-message of a conversation needs, a row read, one updated and two inserted, each message in a transaction of its own.
+Two loads. `rows`: many rows in one transaction, where only the making of statements counts. `messages`: what
+one inbound message of a conversation needs, a row read, one updated and two inserted, each message in a
+transaction of its own.
 
     python -m benchmarks.orm [--rows N] [--messages N]
 """
 
 import argparse
 import asyncio
+import itertools
 import sqlite3
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
-from pathlib import Path
+from collections.abc import Callable, Coroutine, Mapping
+from functools import partial
+from typing import Any
 
 from db_sdk import Database, Field, Model, Session
+
+Load = Callable[[Database, int], Coroutine[Any, Any, None]]
 
 
 class Pair(Model):
@@ -25,7 +30,7 @@ class Pair(Model):
     peer_id = Field("TEXT", nullable=False)
     role = Field("TEXT", nullable=False)
     state = Field("TEXT")
-    count_ = Field("INTEGER", nullable=False, default=0)
+    exchanges = Field("INTEGER", nullable=False, default=0)
 
 
 class Nonce(Model):
@@ -80,7 +85,7 @@ def messages_plain(path: str, messages: int) -> float:
         connection.execute("BEGIN IMMEDIATE")
         count = connection.execute(f"SELECT * FROM pair WHERE {WHO_SQL}", WHO_VALUES).fetchone()[4]
         connection.execute(
-            f"UPDATE pair SET state = ?, count_ = ? WHERE {WHO_SQL}",
+            f"UPDATE pair SET state = ?, exchanges = ? WHERE {WHO_SQL}",
             ("init_exchange", count + 1, *WHO_VALUES),
         )
         connection.execute(INSERT_NONCE, (*WHO_VALUES, nonce(number)))
@@ -114,8 +119,8 @@ async def messages_run(db: Database, messages: int) -> None:
 
         def work(session: Session, number: int = number) -> None:
             pair = session.first(Pair, WHO)
-            count = pair["count_"] if pair else 0
-            session.update(Pair, {"state": "init_exchange", "count_": count + 1}, WHO)
+            count = pair["exchanges"] if pair else 0
+            session.update(Pair, {"state": "init_exchange", "exchanges": count + 1}, WHO)
             session.insert(Nonce, **WHO, nonce=nonce(number))
             session.insert(Nonce, **WHO, nonce=nonce(number + messages))
 
@@ -127,13 +132,13 @@ async def messages_verbs(db: Database, messages: int) -> None:
     for number in range(messages):
         async with db.transaction():
             pair = await Pair.first(db, WHO)
-            count = pair["count_"] if pair else 0
-            await Pair.update(db, {"state": "init_exchange", "count_": count + 1}, WHO)
+            count = pair["exchanges"] if pair else 0
+            await Pair.update(db, {"state": "init_exchange", "exchanges": count + 1}, WHO)
             await Nonce.insert(db, **WHO, nonce=nonce(number))
             await Nonce.insert(db, **WHO, nonce=nonce(number + messages))
 
 
-async def measured(path: str, load: Callable[[Database, int], Awaitable[None]], size: int) -> float:
+async def measured(load: Load, size: int, path: str) -> float:
     """Seconds that `load` takes."""
     async with Database(path) as db:
         start = time.perf_counter()
@@ -145,15 +150,15 @@ async def compare(
     title: str,
     size: int,
     plain: Callable[[str, int], float],
-    loads: dict[str, Callable[[Database, int], Awaitable[None]]],
+    loads: Mapping[str, Load],
 ) -> None:
-    """Run each way on a fresh database, the best of three, and print them side by side."""
+    """Run each way on fresh databases, and print the best of three, side by side."""
     with tempfile.TemporaryDirectory() as home:
+        paths = (f"{home}/{number}.db" for number in itertools.count())
 
-        async def best(way: Callable[[str], Awaitable[float]]) -> float:
+        async def best(way: Callable[[str], Coroutine[Any, Any, float]]) -> float:
             times = []
-            for turn in range(3):
-                path = str(Path(home) / f"{len(list(Path(home).iterdir()))}-{turn}.db")  # noqa: ASYNC240
+            for path in itertools.islice(paths, 3):
                 async with Database(path) as db:
                     await prepare(db)
                 times.append(await way(path))
@@ -164,10 +169,23 @@ async def compare(
 
         base = await best(by_hand)
         print(f"{title}, {size} of them")
-        print(f"  {'plain sqlite3':<28}{base / size * 1e6:9.1f} us each      1.0 x")
+        print(f"  {'plain sqlite3':<20}{base / size * 1e6:9.1f} us each {1:8.1f} x")
         for name, load in loads.items():
-            taken = await best(lambda path, load=load: measured(path, load, size))
-            print(f"  {name:<28}{taken / size * 1e6:9.1f} us each  {taken / base:7.1f} x")
+            taken = await best(partial(measured, load, size))
+            print(f"  {name:<20}{taken / size * 1e6:9.1f} us each {taken / base:8.1f} x")
+
+
+async def everything(rows: int, messages: int) -> None:
+    """Both loads."""
+    await compare(
+        "rows in one transaction", rows, rows_plain, {"Database.run": rows_run, "awaited verbs": rows_verbs}
+    )
+    await compare(
+        "messages, a transaction each",
+        messages,
+        messages_plain,
+        {"Database.run": messages_run, "awaited verbs": messages_verbs},
+    )
 
 
 def main() -> None:
@@ -176,22 +194,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=10_000)
     parser.add_argument("--messages", type=int, default=1_000)
     sizes = parser.parse_args()
-    asyncio.run(
-        compare(
-            "rows in one transaction",
-            sizes.rows,
-            rows_plain,
-            {"Database.run": rows_run, "awaited verbs": rows_verbs},
-        )
-    )
-    asyncio.run(
-        compare(
-            "messages, a transaction each",
-            sizes.messages,
-            messages_plain,
-            {"Database.run": messages_run, "awaited verbs": messages_verbs},
-        )
-    )
+    asyncio.run(everything(sizes.rows, sizes.messages))
 
 
 if __name__ == "__main__":

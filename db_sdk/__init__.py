@@ -1,7 +1,7 @@
 """db_sdk: a small async ORM on aiosqlite.
 
-`Model` and `Field` declare tables, `Database` opens a file, and `Database.run` does a whole unit of work in one
-transaction and one hop to the database's thread.
+`Model` and `Field` declare tables, `Database` opens a file, and `Database.run` does a whole unit of work in
+one transaction and one hop to the database's thread.
 """
 
 from db_sdk.database import Database

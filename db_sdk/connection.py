@@ -1,7 +1,8 @@
 """Connection: the database's thread, the way of a function to it and back, and whose turn it is.
 
-All that knows aiosqlite or threads stands here. aiosqlite makes the thread and its queue, opens the connection and
-closes it; what runs there is ours, so that a whole unit of work is one hop and not one hop per statement.
+All that knows aiosqlite or threads stands here. aiosqlite makes the thread and its queue, opens the
+connection and closes it; what runs there is ours, so that a whole unit of work is one hop and not one hop per
+statement.
 """
 
 import asyncio
@@ -16,7 +17,7 @@ from typing import Any, Generic, TypeVar
 import aiosqlite
 
 from db_sdk.errors import REFUSALS, Closed, UsageError, translated
-from db_sdk.session import Scope, Session
+from db_sdk.session import Session
 
 T = TypeVar("T")
 
@@ -57,8 +58,8 @@ class Hop(Generic[T]):
     async def outcome(self) -> T:
         """What the function returned or raised.
 
-        A task that is cancelled takes a hop with it that was not yet sent. One that was sent ends first: only then is
-        it known that nothing of it is still running.
+        A task that is cancelled takes a hop with it that was not yet sent. One that was sent ends first: only
+        then is it known that nothing of it is still running.
         """
         cancelled = False
         while not self._done:
@@ -91,8 +92,8 @@ class Hop(Generic[T]):
 class _NoReply:
     """Stands where aiosqlite expects the future to answer.
 
-    A `Hop` answers by itself. aiosqlite's own way ends its thread, with a traceback and with every later caller
-    waiting for ever, when the loop of a future is closed before the answer comes.
+    A `Hop` answers by itself. aiosqlite's own way ends its thread, with a traceback and with every later
+    caller waiting for ever, when the loop of a future is closed before the answer comes.
     """
 
     def get_loop(self) -> "_NoReply":
@@ -108,8 +109,8 @@ _NO_REPLY = _NoReply()
 class Connection:
     """One open database: a thread, a session on it, and the order in which tasks get at it.
 
-    What needs no transaction of several hops goes straight to the thread's queue, first come, first served. While a
-    task has such a transaction open, the hops of all others wait here, in the same order.
+    What needs no transaction of several hops goes straight to the thread's queue, first come, first served.
+    While a task has such a transaction open, the hops of all others wait here, in the same order.
     """
 
     def __init__(self, location: str, *, read_only: bool, busy_timeout: float) -> None:
@@ -142,8 +143,12 @@ class Connection:
         if threading.current_thread() is self._thread:
             raise UsageError("the database's own thread cannot close it")
         helper = threading.Thread(target=self._close, daemon=True)
-        helper.start()
-        helper.join()
+        try:
+            helper.start()
+        except RuntimeError:  # no more threads, as when Python 3.12 exits
+            self._close()
+        else:
+            helper.join()
 
     async def call(self, work: Callable[[Session], T], opens_for: "asyncio.Task[Any] | None" = None) -> T:
         """Run `work` on the database's thread when it is this task's turn.
@@ -180,17 +185,18 @@ class Connection:
         outermost = self._owner is not task
         scope = self._session.transaction()
         try:
-            await self.call(partial(_enter, scope), opens_for=task)
+            await self.call(lambda _: scope.__enter__(), opens_for=task)
             yield
-            await self.call(partial(_leave, scope, None))
+            await self.call(lambda _: scope.__exit__(None, None, None))
         except GeneratorExit:  # the task was abandoned; nothing can be awaited any more
             if self._owner is task:
                 self._post(partial(scope.__exit__, GeneratorExit, None, None))
             raise
         except BaseException as error:
+            kind = type(error)
             if self._owner is task:
                 with suppress(Closed):
-                    await self.call(partial(_leave, scope, type(error)))
+                    await self.call(lambda _: scope.__exit__(kind, None, None))
             raise
         finally:
             if outermost and self._owner is task:
@@ -232,7 +238,8 @@ class Connection:
             self._ready = True
 
     async def _connect(self) -> None:
-        # Made on a daemon thread, aiosqlite's thread is one as well: a process that forgets to close can still exit.
+        # Made on a daemon thread, aiosqlite's thread is one as well: a process that forgets to close can
+        # still exit.
         self._aiosqlite = aiosqlite.connect(
             self._location,
             uri=self._read_only,
@@ -241,8 +248,8 @@ class Connection:
             cached_statements=_KEPT_STATEMENTS,
             factory=self._set_up,
         )
-        # The one private attribute of aiosqlite that is used here: it has no public way to its thread by which a call
-        # outlives the loop that it came from.
+        # The one private attribute of aiosqlite that is used here: it has no public way to its thread by
+        # which a call outlives the loop that it came from.
         self._queue = self._aiosqlite._tx  # noqa: SLF001
         await self._aiosqlite
 
@@ -275,19 +282,11 @@ class Connection:
             self._thread.join()
 
 
-def _enter(scope: Scope, _session: Session) -> None:
-    scope.__enter__()
-
-
-def _leave(scope: Scope, kind: type[BaseException] | None, _session: Session) -> None:
-    scope.__exit__(kind, None, None)
-
-
 async def _aside(function: Callable[[], None]) -> None:
     """Call a blocking function on a short-lived thread of its own.
 
-    Opening and closing go this way, each with a loop of its own, because the caller's loop may end while aiosqlite
-    still has to answer to it.
+    Opening and closing go this way, each with a loop of its own, because the caller's loop may end while
+    aiosqlite still has to answer to it.
     """
     hop = Hop(function)
     hop.sent = True

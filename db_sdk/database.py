@@ -22,10 +22,10 @@ Location = str | os.PathLike[str]
 class Database:
     """One SQLite database.
 
-    It is in WAL mode, with foreign keys, and a commit survives the process but not of necessity a loss of power
-    (`synchronous = NORMAL`). Every call below is made for one task at a time, first come, first served. A task that is
-    cancelled while it waits for its turn leaves no trace; one whose statement is running is cancelled when that has
-    ended. Every error is a `DatabaseError`.
+    It is in WAL mode, with foreign keys, and a commit survives the process but not of necessity a loss of
+    power (`synchronous = NORMAL`). Every call below is made for one task at a time, first come, first served.
+    A task that is cancelled while it waits for its turn leaves no trace; one whose statement is running is
+    cancelled when that has ended. Every error is a `DatabaseError`.
 
     Args:
         path: the file, made if it is not there; ":memory:" keeps everything in memory.
@@ -75,8 +75,8 @@ class Database:
     async def close(self) -> None:
         """Close the file: what is running ends first, what waits is refused, an open transaction is undone.
 
-        A second call does nothing. The call may come from another event loop than those before, whose loop may be
-        closed.
+        A second call does nothing. The call may come from another event loop than those before, whose loop
+        may be closed.
         """
         if self._connection is not None and not self._connection.closed:
             await self._connection.close()
@@ -97,11 +97,12 @@ class Database:
     async def run(self, work: Callable[[Session], T], *, write: bool = True) -> T:
         """Run a plain function on the database's thread, in one transaction and one hop.
 
-        It begins IMMEDIATE, so that nothing which `work` reads can change before it writes. It is committed when
-        `work` returns and undone when it raises. Inside `transaction()` of the same task it is a savepoint.
+        It begins IMMEDIATE, so that nothing which `work` reads can change before it writes. It is committed
+        when `work` returns and undone when it raises. Inside `transaction()` of the same task it is a
+        savepoint.
 
         Args:
-            work: gets the `Session`; it must not use the event loop, and what it takes long for, all wait for.
+            work: gets the `Session`; it must not use the event loop, and while it runs all others wait.
             write: False as for `read`.
 
         Returns:
@@ -129,12 +130,13 @@ class Database:
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[None]:
-        """A transaction of several awaited calls of this task; the calls of all other tasks wait until it ends.
+        """A transaction of several awaited calls of this task; those of all other tasks wait until it ends.
 
-        It begins IMMEDIATE, is committed at the end of the block and undone when the block raises or is cancelled.
-        Inside another one of the same task it is a savepoint. Prefer `run`, which is one hop where this is two and one
-        for every call. Await no other task inside the block that uses the database: it would wait for this one
-        (`asyncio.wait_for` makes such a task before Python 3.12; `asyncio.timeout` never does).
+        It begins IMMEDIATE, is committed at the end of the block and undone when the block raises or is
+        cancelled. Inside another one of the same task it is a savepoint. Prefer `run`, which is one hop where
+        this is two and one for every call. Await no other task inside the block that uses the database: it
+        would wait for this one (`asyncio.wait_for` makes such a task before Python 3.12; `asyncio.timeout`
+        never does).
         """
         async with self._opened().transaction():
             yield

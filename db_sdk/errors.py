@@ -1,7 +1,7 @@
-"""What can go wrong, in one small tree. A text names tables and columns; it never carries the values of a row.
+"""What can go wrong, in one small tree. A text names tables and columns, never the values of a row.
 
-SQLite's own messages are passed on only where they are known to speak of the schema and nothing else: a function of
-SQLite may quote its argument, and an argument may be anything (`JSON path error near 'a secret'`).
+SQLite's own messages are passed on only where they are known to speak of the schema and nothing else: a
+function of SQLite may quote its argument, and an argument may be anything (`JSON path error near '…'`).
 """
 
 import re
@@ -80,7 +80,8 @@ class FutureVersion(SchemaError):
     """The database was written by a newer version of the program."""
 
 
-# By the beginning of SQLite's error name, the first that fits; an empty text: SQLite's own message speaks of names only.
+# By the beginning of SQLite's error name, the first that fits; an empty text: SQLite's own message speaks of
+# names only.
 _KINDS: tuple[tuple[str, type[DatabaseError], str], ...] = (
     ("SQLITE_CONSTRAINT_UNIQUE", UniqueViolation, ""),
     ("SQLITE_CONSTRAINT_PRIMARYKEY", UniqueViolation, ""),
@@ -100,20 +101,21 @@ _KINDS: tuple[tuple[str, type[DatabaseError], str], ...] = (
     ("SQLITE_SCHEMA", SchemaError, "the tables changed meanwhile"),
     ("SQLITE_IOERR", DatabaseError, "the file cannot be read or written"),
     ("SQLITE_TOOBIG", BadValue, "a value is too big for SQLite"),
-    ("SQLITE", DatabaseError, "SQLite failed; the code says of what"),
+    ("", DatabaseError, "SQLite failed; the code says of what"),
 )
 
 # What `sqlite3` raises; the last two where a value does not fit.
 REFUSALS = (sqlite3.Error, sqlite3.Warning, OverflowError, ValueError)
 
 _SPEAKS_OF_THE_SCHEMA = re.compile(
-    r'no such (table|column|index|function|savepoint)\b|(table|index|view) \S+ |near "|unrecognized token|duplicate column'
-    r"|incomplete input|\d+ values for \d+ columns|too many SQL variables|Cannot add a |ON CONFLICT clause"
+    r'no such (table|column|index|function|savepoint)\b|(table|index|view) \S+ |near "|unrecognized token'
+    r"|duplicate column|incomplete input|\d+ values for \d+ columns|too many SQL variables"
+    r"|Cannot add a |ON CONFLICT clause"
 )
 
 
 def translated(error: Exception) -> DatabaseError:
-    """What SQLite, or Python's `sqlite3`, said, as one of ours; to be raised `from None`, because theirs may quote."""
+    """What SQLite or `sqlite3` said, as one of ours; to be raised `from None`, because theirs may quote."""
     code = getattr(error, "sqlite_errorname", None)
     if code == "SQLITE_ERROR":
         if _SPEAKS_OF_THE_SCHEMA.match(str(error)):
@@ -128,6 +130,4 @@ def translated(error: Exception) -> DatabaseError:
         return BadValue("an integer is beyond 64 bits")
     if isinstance(error, ValueError):
         return BadValue("a text holds lone surrogates or, where SQLite takes none, NUL")
-    return DatabaseError(
-        "a stored value cannot be read"
-    )  # "Could not decode to UTF-8 column ... with text ..."
+    return DatabaseError("a stored value cannot be read")  # theirs: "Could not decode ... with text ..."

@@ -21,7 +21,8 @@ _NAME = re.compile(r"(?!sqlite_)[A-Za-z_][A-Za-z0-9_]{0,62}")
 def quoted(name: object) -> str:
     """`name` as an identifier in SQL text.
 
-    In brackets, because SQLite takes an unknown name in double quotes for a text: a misspelt column would be its own value.
+    In brackets, because SQLite takes an unknown name in double quotes for a text: a misspelt column would be
+    its own value.
 
     Raises:
         UsageError: not a plain name of letters, digits and underscores.
@@ -75,7 +76,7 @@ def _read_boolean(stored: Any) -> bool:
 
 
 def _datetime(value: object) -> str:
-    """UTC in the form that CURRENT_TIMESTAMP has, with a fraction only where there is one: texts then sort as times."""
+    """UTC as CURRENT_TIMESTAMP writes it, with a fraction only where there is one: texts sort as times."""
     if not isinstance(value, datetime) or value.utcoffset() is None:
         raise TypeError
     return value.astimezone(UTC).replace(tzinfo=None).isoformat(" ")
@@ -114,9 +115,9 @@ class Field:
     """One column of a `Model`.
 
     Args:
-        type: INTEGER (int of 64 bits), REAL (float), TEXT (str), BLOB (bytes), BOOLEAN (bool), DATETIME (a datetime
-            with a zone goes in, one in UTC comes out) or JSON (whatever `json` writes; None is NULL, a tuple comes back
-            as a list).
+        type: INTEGER (int of 64 bits), REAL (float), TEXT (str), BLOB (bytes), BOOLEAN (bool), DATETIME (a
+            datetime with a zone goes in, one in UTC comes out) or JSON (whatever `json` writes; None is NULL,
+            tuples come back as lists, and the keys of objects as texts).
         primary_key: several fields with it make one composite key.
         default: what SQLite fills in; for the time of the insert "CURRENT_TIMESTAMP"; None: no default.
         nullable: whether None may be stored.
@@ -143,7 +144,7 @@ class Field:
         self.primary_key = primary_key
         self.nullable = nullable and not primary_key
         self.check = check
-        self.name = self.type
+        self.name = type  # until the class names it
         self._kind = _KINDS[type]
         self.decodes = self._kind.decode is not None
         self.default = None if default is None else self._literal(default)

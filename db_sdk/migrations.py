@@ -1,6 +1,7 @@
 """Migrations: numbered steps that bring a database's tables from any earlier form to the present one.
 
-SQLite keeps the number of the last step in the file's header (`user_version`); a file that never saw a step has 0.
+SQLite keeps the number of the last step in the file's header (`user_version`); a file that never saw a step
+has 0.
 """
 
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""Model: a table as a class, with the verbs of `Session` as coroutines. There is no logic in here but the way to it."""
+"""Model: a table as a class, with the verbs of `Session` as coroutines; no logic but the way to it."""
 
 from collections.abc import Callable, Coroutine
 from functools import wraps
@@ -47,8 +47,8 @@ class Model(Declared):
         await Peer.find(db, where={"name__in": ["alice", "bob"]}, order_by="-seen_at", limit=10)
     ```
 
-    A row is a plain dict. Each verb takes the `Database`, or a path, and then what the verb of `Session` takes; what
-    they do and raise is written there.
+    A row is a plain dict. Each verb takes the `Database`, or a path, and then what the verb of `Session`
+    takes; what they do and raise is written there.
     """
 
     create_table = classmethod(_awaited(Session.create_table))

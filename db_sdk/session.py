@@ -1,6 +1,7 @@
-"""Session: every verb, synchronous, on the database's thread. All that reads or writes rows stands here, once.
+"""Session: every verb, synchronous, on the database's thread. What reads or writes rows stands here, once.
 
-The async verbs of `Model` and the calls of `Database` are faces of this class. It knows no threads and no event loop.
+The async verbs of `Model` and the calls of `Database` are faces of this class. It knows no threads and no
+event loop.
 """
 
 import sqlite3
@@ -27,6 +28,7 @@ class Declared:
     __table__: Table
 
     def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
         fields: dict[str, Field] = {}
         for base in reversed(cls.__mro__):
             fields |= {name: value for name, value in vars(base).items() if isinstance(value, Field)}
@@ -42,8 +44,8 @@ class Declared:
 class Scope:
     """One level of a transaction, as a context manager; kept when left without an error, undone otherwise.
 
-    The outermost level is a transaction and takes the write lock at once, unless it only reads; inside it, a level is
-    a savepoint.
+    The outermost level is a transaction and takes the write lock at once, unless it only reads; inside it, a
+    level is a savepoint.
     """
 
     def __init__(self, session: "Session", write: bool) -> None:
@@ -82,8 +84,8 @@ class Scope:
 class Session:
     """The verbs. Handed to the function that `Database.run` runs; not to be kept or used elsewhere.
 
-    Every verb raises a `DatabaseError`: `UsageError` before any SQL where a name, an operator or a value cannot be
-    meant, the other ones where SQLite refused.
+    Every verb raises a `DatabaseError`: `UsageError` before any SQL where a name, an operator or a value
+    cannot be meant, the other ones where SQLite refused.
     """
 
     def __init__(self, connection: sqlite3.Connection) -> None:
@@ -160,7 +162,7 @@ class Session:
         return self._execute(*model.__table__.insert(values))[0].lastrowid or 0
 
     def insert_or_ignore(self, model: type[Declared], /, **values: object) -> bool:
-        """Insert a row unless a UNIQUE index or the primary key holds it already; other constraints still raise.
+        """Insert a row unless a UNIQUE index or the primary key holds it already; other constraints raise.
 
         Returns:
             Whether it was inserted.
@@ -191,7 +193,8 @@ class Session:
         Args:
             model: of which table.
             where: values by field name, or by name and operator: `__ne __gt __gte __lt __lte __in __not_in
-                __is_null`. They mean what they mean in Python: None equals NULL, and `__ne` is the opposite of equal.
+                __is_null`. They mean what they mean in Python: None equals NULL, and `__ne` is the opposite
+                of equal.
             fields: which fields the rows have; by default all.
             order_by: a name or several, in descending order with `-` before it. NULL comes first.
             limit: at most so many rows.

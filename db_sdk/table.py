@@ -1,6 +1,7 @@
 """Table: a model's fields as SQL text. Every name is checked here, and no value ever becomes part of a text.
 
-Texts are made once per shape (the verb, the columns, the conditions) and kept; nothing here touches a connection.
+Texts are made once per shape (the verb, the columns, the conditions) and kept; nothing here touches a
+connection.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -71,7 +72,7 @@ class Table:
         )
 
     def upsert(self, key: Sequence[str], values: Values) -> Statement:
-        """INSERT that updates the row with the same `key`, the columns of a UNIQUE index or the primary key."""
+        """INSERT that updates the row of the same `key`, the columns of a UNIQUE index or the primary key."""
         if isinstance(key, str) or not key or any(name not in values for name in key):
             raise UsageError(
                 f"upsert into {self.name}: the key must be a sequence of fields that have a value"
@@ -96,14 +97,14 @@ class Table:
         if text is None:
             changes = [f"{self._column(name)} = ?" for name in values] + self._touch(values)
             assigned = ", ".join(changes)
-            text = f"UPDATE {self._quoted} SET {assigned} {_clause(conditions)}"  # noqa: S608 - checked names only
+            text = f"UPDATE {self._quoted} SET {assigned} {_clause(conditions)}"  # noqa: S608 - names
             self._keep(shape, text)
         return text, bound
 
     def delete(self, where: Where) -> Statement:
         """DELETE."""
         bound: list[Stored] = []
-        text = f"DELETE FROM {self._quoted} {_clause(self._where(where, bound))}"  # noqa: S608 - checked names only
+        text = f"DELETE FROM {self._quoted} {_clause(self._where(where, bound))}"  # noqa: S608 - names
         return text, bound
 
     def select(
@@ -122,7 +123,7 @@ class Table:
             wanted = columns if isinstance(columns, str) else self._list(columns)
             order = f"ORDER BY {sorting}" if sorting else ""
             rest = f"{_clause(conditions)} {order} LIMIT ?"
-            text = f"SELECT {wanted} FROM {self._quoted} {rest}"  # noqa: S608 - checked names only
+            text = f"SELECT {wanted} FROM {self._quoted} {rest}"  # noqa: S608 - names
             self._keep(shape, text)
         return text, bound
 
@@ -187,8 +188,8 @@ class Table:
                 condition = _is_null(field, column)
             case _:
                 raise UsageError(
-                    f"{name} of {self.name}: no such operator; known are __ne, __in, __not_in, __is_null and, "
-                    "except for JSON, __gt, __gte, __lt, __lte"
+                    f"{name} of {self.name}: no such operator; known are __ne, __in, __not_in, __is_null, "
+                    "and except for JSON __gt, __gte, __lt, __lte"
                 )
         self._conditions[str(key)] = condition
         return condition

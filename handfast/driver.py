@@ -4,11 +4,13 @@ One event is one step is one transaction (architecture.md, rules 1 and 2). What 
 until the transaction that decided it is committed; the agent takes it from there.
 """
 
+import asyncio
 import heapq
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
+from handfast.budget import Budget
 from handfast.conversation.model import (
     Closed,
     Effect,
@@ -28,7 +30,7 @@ from handfast.conversation.model import (
     Verdict,
 )
 from handfast.conversation.step import step, would_ignore
-from handfast.errors import PeerError, Reason
+from handfast.errors import PeerError, Reason, StorageError
 from handfast.identity.identity import fingerprint
 from handfast.ports import Clock, Entropy, Store, Transaction
 from handfast.wire.text import Json
@@ -39,9 +41,16 @@ Pair = tuple[Role, str]
 # States are read for every line of the relay; this many pairs are answered without asking the database.
 CACHED_PAIRS = 16_384
 
-# A hostile peer can be refused as fast as it can write; what is kept of that is bounded: a burst, then so many a second.
-AUDITED_REFUSALS_BURST = 50
-AUDITED_REFUSALS_PER_SECOND = 2.0
+# A hostile peer can be refused as fast as it can write; what is kept and told of that is bounded: a burst, then so many a
+# second. Refusals over who a key belongs to are counted apart: noise must not hide that somebody poses as a known peer.
+REFUSALS_TOLD = (50, 2.0)
+_ABOUT_WHO = frozenset({Reason.KEY_CHANGED, Reason.KEY_UNDER_TWO_IDS, Reason.OWN_KEY_REFLECTED})
+
+# Each handshake with a stranger costs us key pairs, a signature and rows; who is not served now registers again in a second.
+HANDSHAKES_WITH_STRANGERS = (100, 20.0)
+
+# So many timers are served before others get their turn.
+TIMERS_PER_TICK = 32
 
 _UNDER_WAY = frozenset(
     {State.INIT_EXCHANGE, State.INIT_FINALIZE_PROPOSE, State.RESP_EXCHANGE, State.RESP_FINALIZE}
@@ -84,7 +93,6 @@ class Driver:
     Attributes:
         outgoing: messages to be handed to the sender, oldest first; whoever sends them takes them out.
         winding_down: when true, no new conversation is begun; those under way go on.
-        dropped: how many lines were dropped because they are no message at all.
     """
 
     def __init__(
@@ -97,7 +105,6 @@ class Driver:
     ) -> None:
         self.outgoing: deque[dict[str, Json]] = deque()
         self.winding_down = False
-        self.dropped = 0
         self._store = store
         self._clock = clock
         self._entropy = entropy
@@ -105,7 +112,10 @@ class Driver:
         self._on_outcome = on_outcome
         self._states: OrderedDict[Pair, PeerState] = OrderedDict()
         self._timers = _Timers()
-        self._refusals = _RefusalBudget(clock.monotonic())
+        self._refusals = Budget(*REFUSALS_TOLD, clock.monotonic())
+        self._refusals_about_who = Budget(*REFUSALS_TOLD, clock.monotonic())
+        self._strangers = Budget(*HANDSHAKES_WITH_STRANGERS, clock.monotonic())
+        self._running: set[asyncio.Task[Outcome]] = set()
 
     async def start(self) -> None:
         """Pick up every conversation that was under way when the process ended."""
@@ -117,7 +127,7 @@ class Driver:
         pair = role, peer_id
         known = self._states.get(pair)
         if known is None:
-            known = await self._store.run(lambda transaction: transaction.load(role, peer_id))
+            known = await self._store.load(role, peer_id)
             self._remember(pair, known)
         else:
             self._states.move_to_end(pair)
@@ -140,6 +150,8 @@ class Driver:
         )
         if begins or would_ignore(known, message, self._clock.now(), self._entropy, self._party):
             return _outcome(known, message.intent, Step(known, (), Verdict.IGNORED))
+        if known.is_of_stranger and known.is_ready and self._strangers.take(self._clock.monotonic()) is None:
+            return _outcome(known, message.intent, Step(known, (), Verdict.IGNORED))
         return await self._handle(role, message.sender, message, address)
 
     async def tick(self) -> None:
@@ -149,31 +161,28 @@ class Driver:
             StorageError: the database failed; what was due is tried again in a second.
         """
         now = self._clock.monotonic()
-        due = self._timers.due(now)
-        try:
-            while due:
-                await self._handle(*due[-1], TimerFired())
-                due.pop()
-        finally:
-            for pair in due:
+        failure: StorageError | None = None
+        for pair in self._timers.due(now, TIMERS_PER_TICK):
+            try:
+                await self._handle(*pair, TimerFired())
+            except StorageError as error:
+                # the others have their turn all the same
+                failure = failure or error
                 self._timers.set(pair, now + 1.0)
+        if failure is not None:
+            raise failure
 
     async def refuse(self, content: Json, reason: Reason) -> None:
-        """Note a line that could not even be parsed into a message.
+        """Note a message that was refused before it reached a conversation, such as one in plain text.
 
         Args:
-            content: the line's content, any JSON value.
-            reason: why it was not parsed; `MALFORMED` is only counted, because anybody can send noise.
+            content: the line's content, any JSON value; one that names no sender is passed over.
+            reason: why it was refused.
 
         Raises:
             StorageError: the database failed.
         """
-        if (
-            reason is Reason.MALFORMED
-            or not isinstance(content, dict)
-            or not is_agent_id(content.get("from"))
-        ):
-            self.dropped += 1
+        if not isinstance(content, dict) or not is_agent_id(content.get("from")):
             return
         role = Role.RESPONDER if content.get("intent") in FOR_RESPONDER else Role.INITIATOR
         known = await self.state(role, content["from"])
@@ -188,6 +197,14 @@ class Driver:
         )
 
     async def _handle(self, role: Role, peer_id: str, event: Event, address: str | None = None) -> Outcome:
+        # a handler may be cancelled at any moment, when the relay is lost; what it has begun is then ended all the same,
+        # or the rows would know more than the timers and the sender
+        task = asyncio.ensure_future(self._commit(role, peer_id, event, address))
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+        return await asyncio.shield(task)
+
+    async def _commit(self, role: Role, peer_id: str, event: Event, address: str | None) -> Outcome:
         now = self._clock.now()
 
         def work(transaction: Transaction) -> tuple[PeerState, Step]:
@@ -219,7 +236,8 @@ class Driver:
         outcome = _outcome(before, event, taken)
         suppressed: int | None = 0
         if taken.reason is not None:
-            suppressed = self._refusals.take(self._clock.monotonic())
+            budget = self._refusals_about_who if taken.reason in _ABOUT_WHO else self._refusals
+            suppressed = budget.take(self._clock.monotonic())
             if suppressed is not None:
                 detail: dict[str, object] = {"reason": str(taken.reason), "intent": event}
                 if suppressed:
@@ -267,7 +285,7 @@ def _audit_entries(before: PeerState, effects: tuple[Effect, ...]) -> list[tuple
                 entries.append(("session", {"version": 1}))
             case Closed():
                 entries.append(("closed", {}))
-            case GaveUp(why) if before.state is not State.RESP_CONFIRM:
+            case GaveUp(why) if before.state is not State.RESP_CONFIRM and not before.is_of_stranger:
                 # a `confirm` that nobody answers is no event: anybody can make us send one
                 entries.append(("gave_up", {"why": why, "state": str(before.state)}))
             case _:
@@ -292,37 +310,15 @@ class _Timers:
             self._deadlines[pair] = deadline
             heapq.heappush(self._heap, (deadline, pair))
 
-    def next(self) -> float | None:
+    def _next(self) -> float | None:
         while self._heap and self._deadlines.get(self._heap[0][1]) != self._heap[0][0]:
             heapq.heappop(self._heap)
         return self._heap[0][0] if self._heap else None
 
-    def due(self, now: float) -> list[Pair]:
-        pairs = []
-        while (deadline := self.next()) is not None and deadline <= now:
+    def due(self, now: float, at_most: int) -> list[Pair]:
+        pairs: list[Pair] = []
+        while len(pairs) < at_most and (deadline := self._next()) is not None and deadline <= now:
             pair = heapq.heappop(self._heap)[1]
             del self._deadlines[pair]
             pairs.append(pair)
         return pairs
-
-
-class _RefusalBudget:
-    """A token bucket over audit rows for refusals, which counts what it holds back."""
-
-    def __init__(self, now: float) -> None:
-        self._tokens = float(AUDITED_REFUSALS_BURST)
-        self._at = now
-        self._suppressed = 0
-
-    def take(self, now: float) -> int | None:
-        """How many refusals were held back since the last row, or None where this one is held back, too."""
-        self._tokens = min(
-            AUDITED_REFUSALS_BURST, self._tokens + (now - self._at) * AUDITED_REFUSALS_PER_SECOND
-        )
-        self._at = now
-        if self._tokens < 1:
-            self._suppressed += 1
-            return None
-        self._tokens -= 1
-        suppressed, self._suppressed = self._suppressed, 0
-        return suppressed

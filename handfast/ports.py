@@ -12,6 +12,10 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+# How many conversations are kept with strangers who have proven nothing yet; the oldest makes room for the newest. Far
+# more than honest newcomers leave open at once, and a few hundred kilobytes at most.
+HALF_OPEN_LIMIT = 256
+
 
 class Clock(Protocol):
     """Tells the time."""
@@ -57,7 +61,7 @@ class Transaction(Protocol):
         ...
 
     def facts(self, role: "Role", message: "Message | None") -> "Facts":
-        """What else is known that bears on this message: nonces seen, envelopes opened, keys pinned."""
+        """What else is known that bears on this message: nonces seen, handshakes accepted, keys pinned."""
         ...
 
     def commit(self, after: "PeerState", effects: "Iterable[Effect]", now: float) -> None:
@@ -83,6 +87,14 @@ class Store(Protocol):
 
         Raises:
             StorageError: the database refused; nothing of `work` was kept.
+        """
+        ...
+
+    async def load(self, role: "Role", peer_id: str) -> "PeerState":
+        """The committed state of a pair; the state of a stranger where nothing is kept.
+
+        Raises:
+            StorageError: the database cannot be read.
         """
         ...
 

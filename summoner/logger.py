@@ -36,7 +36,7 @@ LOGGER_SCHEMA: Schema = {
     "log_keys": Field(list, None, nullable=True),
 }
 
-# S16: the native relay knows the second group of names only, the Python one the first only; both are accepted.
+# S16: the names of Python's levels, then those that only the native relay has.
 _LEVELS = {
     "CRITICAL": logging.CRITICAL,
     "FATAL": logging.CRITICAL,
@@ -115,16 +115,12 @@ class _ConsoleHandler(logging.StreamHandler[Any]):
 
 def _console_handler(values: Mapping[str, Any]) -> logging.Handler:
     handler = _ConsoleHandler(sys.stdout)
-    handler.setFormatter(_text_formatter(values, "console_log_format"))
+    handler.setFormatter(_formatter(values, "console_log_format"))
     return handler
 
 
 def _file_handler(name: str, values: Mapping[str, Any]) -> logging.Handler:
-    formatter: logging.Formatter
-    if values["enable_json_log"]:
-        formatter = _JsonFormatter(values["date_format"], values["log_keys"])
-    else:
-        formatter = _text_formatter(values, "log_format")
+    formatter = _formatter(values, None if values["enable_json_log"] else "log_format")
     directory = Path(values["log_file_path"])
     path = directory / (_NOT_IN_A_FILE_NAME.sub("_", name.replace(".", "_")) + ".log")
     try:
@@ -143,13 +139,15 @@ def _file_handler(name: str, values: Mapping[str, Any]) -> logging.Handler:
     return handler
 
 
-def _text_formatter(values: Mapping[str, Any], key: str) -> logging.Formatter:
-    sample = logging.makeLogRecord({})
+def _formatter(values: Mapping[str, Any], key: str | None) -> logging.Formatter:
+    """The formatter for the format under `key`, or for JSON, tried on a sample so that no record has to fail."""
     try:
-        formatter = _TextFormatter(values[key], values["date_format"], values["log_keys"])
-        formatter.format(sample)
+        formatter = (_TextFormatter if key else _JsonFormatter)(
+            values[key] if key else None, values["date_format"], values["log_keys"]
+        )
+        formatter.format(logging.makeLogRecord({}))
     except (ValueError, TypeError) as error:
-        raise ConfigError(f"logger.{key}: not a usable format: {error}") from None
+        raise ConfigError(f"logger.{key or 'date_format'}: not a usable format: {error}") from None
     return formatter
 
 
@@ -181,7 +179,7 @@ class _Formatter(logging.Formatter):
 
 class _TextFormatter(_Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        if self._log_keys is None or not isinstance(record.msg, dict):
+        if not isinstance(record.msg, dict):
             return super().format(record)
         whole = record.msg
         record.msg = self.selected(whole)
@@ -193,9 +191,6 @@ class _TextFormatter(_Formatter):
 
 class _JsonFormatter(_Formatter):
     """One JSON object per record: timestamp, name, level, message, and the traceback if there is one."""
-
-    def __init__(self, date_format: str | None, log_keys: list[str] | None) -> None:
-        super().__init__(None, date_format, log_keys)
 
     def format(self, record: logging.LogRecord) -> str:
         entry = {

@@ -5,14 +5,24 @@
 Importing this module does nothing; `build` puts an agent together and `main` runs one.
 """
 
-import copy
+import os
 import signal
 import sys
+
+_STOPPING_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+if __name__ == "__main__":
+    # a signal in the half second of imports is an orderly end, too; there is nothing to close yet
+    for _number in _STOPPING_SIGNALS:
+        signal.signal(_number, lambda *_: os._exit(0))
+
+import copy
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 
-from filelock import FileLock
+from filelock import BaseFileLock
 
 from handfast.adapters.files import (
     database_path,
@@ -51,14 +61,14 @@ class HSAgent:
         store: SqliteStore,
         driver: Driver,
         reporter: Reporter,
-        lock: FileLock,
+        locks: Sequence[BaseFileLock],
     ) -> None:
         self.client = client
         self.store = store
         self._options = options
         self._driver = driver
         self._reporter = reporter
-        self._lock = lock
+        self._locks = locks
 
     def run(self) -> None:
         """Connect and talk until told to stop; then everything is closed.
@@ -74,13 +84,16 @@ class HSAgent:
             key: value for key, value in (("host", options.host), ("port", options.port)) if value is not None
         }
         logger = config.get("logger")
+        # the console is written by our own handler, on stdout or stderr as --events asks
         config["logger"] = (logger if isinstance(logger, dict) else {}) | {"enable_console_log": False}
         try:
             self.client.loop.run_until_complete(self._open())
             self.client.run(host="127.0.0.1", port=8888, config_dict=config)
         finally:
+            _on_signals(signal.SIG_IGN)  # ending takes a moment; a second Ctrl-C must not leave it half done
             self.store.close_sync()
-            self._lock.release()
+            for lock in self._locks:
+                lock.release()
             self._reporter.stopped()
 
     async def _open(self) -> None:
@@ -100,7 +113,7 @@ def build(options: Options, dialogue: Dialogue | None = None) -> HSAgent:
         HandfastError: the identity, its passphrase or the home cannot be used; the text is for people.
     """
     path = identity_path(options.home, options.name)
-    lock = lock_identity(path)
+    locks = [lock_identity(path)]
     passphrase = find_passphrase(
         options.passphrase_file,
         options.keychain,
@@ -108,19 +121,27 @@ def build(options: Options, dialogue: Dialogue | None = None) -> HSAgent:
         warn=lambda text: say(f"WARNING: {text}"),
     )
     identity, is_new = load_or_create_identity(path, passphrase)
+    database = database_path(options.home, identity.agent_id)
+    locks.append(lock_identity(database))  # a copied identity file has another name and the same database
     client = SummonerClient(name=f"HSAgent_{options.name}")
     log_to(sys.stderr if options.events else sys.stdout, client.logger, options.name)
     if is_new:
         client.logger.info("made a new identity: %s", path)
     reporter = Reporter(options.name, client.logger, sys.stdout if options.events else None)
     if dialogue is None:
-        demonstration = Dialogue()
+        standard = Dialogue()
         dialogue = Dialogue(
-            demonstration.say if options.say is None else options.say,
-            demonstration.answer if options.reply is None else options.reply,
+            standard.say if options.say is None else options.say,
+            standard.answer if options.reply is None else options.reply,
         )
-    settings = Settings(pace=options.pace, reconnect_every=options.reconnect_every)
-    store = SqliteStore(database_path(options.home, identity.agent_id), identity)
+    settings = Settings(
+        zone=options.zone,
+        pace=options.pace,
+        reconnect_every=options.reconnect_every,
+        # who pauses longer expects others to do so, too
+        lost_memory_after=max(Settings().lost_memory_after, 1.5 * options.reconnect_every),
+    )
+    store = SqliteStore(database, identity)
     driver = Driver(
         store, SystemClock(), SystemEntropy(), Party(identity, settings, dialogue), reporter.outcome
     )
@@ -128,7 +149,7 @@ def build(options: Options, dialogue: Dialogue | None = None) -> HSAgent:
     flow.add_arrow_style(stem="-", brackets=("[", "]"), separator=",", tip=">")
     trigger = load_triggers(triggers_file=str(HERE / "TRIGGERS"))
     Wiring(client, trigger, identity.agent_id, driver, reporter, options.conversations).attach()
-    return HSAgent(options, client, store, driver, reporter, lock)
+    return HSAgent(options, client, store, driver, reporter, locks)
 
 
 def main(arguments: Sequence[str] | None = None, dialogue: Dialogue | None = None) -> int:
@@ -137,7 +158,7 @@ def main(arguments: Sequence[str] | None = None, dialogue: Dialogue | None = Non
     Returns:
         The exit status: 0 after an orderly end, 2 where something asked for cannot be done.
     """
-    signal.signal(signal.SIGTERM, _stop)  # until the runtime installs its own handlers
+    _on_signals(_stop)  # until the runtime installs its own handlers
     try:
         build(parse(arguments, HERE), dialogue).run()
     except KeyboardInterrupt:
@@ -147,6 +168,12 @@ def main(arguments: Sequence[str] | None = None, dialogue: Dialogue | None = Non
         say(f"agent.py: {kind}{error}")
         return 2
     return 0
+
+
+def _on_signals(handler: object) -> None:
+    if threading.current_thread() is threading.main_thread():
+        for number in _STOPPING_SIGNALS:
+            signal.signal(number, handler)  # type: ignore[arg-type]
 
 
 def _stop(_number: int, _frame: FrameType | None) -> None:

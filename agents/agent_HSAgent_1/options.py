@@ -5,7 +5,9 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import tzinfo
 from pathlib import Path
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from handfast.adapters.files import PASSPHRASE_VARIABLE, check_name
 from handfast.errors import UsageError
@@ -37,6 +39,7 @@ class Options:
     conversations: int | None
     pace: float
     reconnect_every: float
+    zone: tzinfo | None
     events: bool
 
 
@@ -61,6 +64,7 @@ def parse(arguments: Sequence[str] | None, default_home: Path) -> Options:
         conversations=_in_range("--conversations", given.conversations, 1, 1_000_000_000),
         pace=_seconds("--pace", given.pace, 0, 5),
         reconnect_every=_seconds("--reconnect-every", given.reconnect_every, 0.1, 86_400),
+        zone=_zone(given.zone),
         events=given.events,
     )
 
@@ -113,6 +117,11 @@ def _parser(default_home: Path) -> argparse.ArgumentParser:
         metavar="SECONDS",
         help="pause before the next conversation with a known peer (default: 10, varied by a tenth)",
     )
+    add(
+        "--zone",
+        metavar="NAME",
+        help="time zone of v1 timestamps, such as Europe/Berlin or UTC (default: the system's)",
+    )
     add("--events", action="store_true", help="write one JSON object per event on stdout, and logs on stderr")
     return parser
 
@@ -134,6 +143,13 @@ def _message(flag: str, text: str | None) -> str | None:
     if text is not None and len(json.dumps({"message": text})) > limits.PLAINTEXT_BYTES:
         raise UsageError(f"{flag}: too long for one message of {limits.PLAINTEXT_BYTES} bytes")
     return text
+
+
+def _zone(name: str | None) -> tzinfo | None:
+    try:
+        return None if name is None else ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise UsageError(f"--zone: no time zone is called {name!r}") from None
 
 
 def _in_range(flag: str, number: int | None, low: int, high: int) -> int | None:

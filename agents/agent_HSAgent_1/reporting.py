@@ -1,13 +1,18 @@
 """What the agent tells people (a calm log) and programs (`--events`): one line for each step, no secret in any."""
 
+import contextlib
+import io
 import json
 import logging
+import queue
 import sys
+import threading
 import time
 from collections import OrderedDict
 from typing import TextIO
 
-from handfast.conversation.model import Closed, Delivered, GaveUp, PinKey, SessionOpened, Verdict
+from handfast.budget import Budget
+from handfast.conversation.model import Closed, Delivered, GaveUp, PinKey, SessionOpened, State, Verdict
 from handfast.driver import Outcome
 from handfast.identity.identity import fingerprint
 from handfast.wire.text import printable
@@ -18,6 +23,10 @@ ABSENCE_SECONDS = 30.0
 KNOWN_PRESENCES = 4096
 # At most so often a line about the same kind of trouble.
 TROUBLE_EVERY_SECONDS = 10.0
+# Made-up ids come for free: so many newcomers are announced at once, and so many a second.
+NEWCOMERS_TOLD = (200, 20.0)
+# So many events wait for a reader who is slow; far more than a busy agent makes in a minute.
+EVENTS_WAITING = 50_000
 
 
 class Reporter:
@@ -27,27 +36,26 @@ class Reporter:
         name: the agent's name tag.
         logger: where log lines go.
         events: where events go, one JSON object per line; None: nowhere.
+
+    Attributes:
+        closed: how many conversations were closed, both roles counted.
     """
 
     def __init__(self, name: str, logger: logging.Logger, events: TextIO | None) -> None:
         self.closed = 0
         self._name = name
         self._logger = logger
-        self._events = events
+        self._events = None if events is None else _EventWriter(events)
+        self._newcomers = Budget(*NEWCOMERS_TOLD, time.monotonic())
         self._seen: OrderedDict[str, float] = OrderedDict()
         self._troubles: dict[str, tuple[float, int]] = {}
 
     def event(self, event: str, **members: object) -> None:
         """Write one event, if anybody wants them."""
-        if self._events is None:
-            return
-        line = json.dumps({"event": event, "t": round(time.time(), 6)} | members)
-        try:
-            self._events.write(line + "\n")
-            self._events.flush()
-        except (OSError, ValueError):
-            self._events = None  # whoever read them has gone; the conversations go on
-            self._logger.warning("nobody reads the events any more")
+        if self._events is not None and not self._events.put(
+            {"event": event, "t": round(time.time(), 6)} | members
+        ):
+            self.trouble("events", "nobody reads the events: some are dropped")
 
     def started(self, agent_id: str) -> None:
         """The agent is about to connect."""
@@ -58,6 +66,8 @@ class Reporter:
         """The agent has closed everything."""
         self._logger.info("database closed")
         self.event("stopped")
+        if self._events is not None:
+            self._events.close()
 
     def heard(self, peer_id: str) -> bool:
         """Note that a peer spoke; True where that is news."""
@@ -67,6 +77,9 @@ class Reporter:
         if len(self._seen) > KNOWN_PRESENCES:
             self._seen.popitem(last=False)
         if last is not None and now - last < ABSENCE_SECONDS:
+            return False
+        if self._newcomers.take(now) is None:
+            self.trouble("newcomers", "more newcomers than can be told apart")
             return False
         self._logger.info("%s is here", short(peer_id))
         self.event("peer_seen", peer=peer_id)
@@ -87,7 +100,7 @@ class Reporter:
                 case PinKey(sign_pub):
                     notes.append(f"key {fingerprint(sign_pub)[:19]} pinned")
                 case SessionOpened():
-                    notes.append("hs verified, session key derived")
+                    notes.append("session proven: hs verified, key derived, first envelope opened")
                     self.event("session", peer=outcome.peer_id, role=str(outcome.role), version=1)
                 case Delivered(message):
                     notes.append(f"opened {printable(json.dumps(message, ensure_ascii=False), 80)}")
@@ -96,15 +109,16 @@ class Reporter:
                     self.closed += 1
                     notes.append("closed")
                     self.event("closed", peer=outcome.peer_id, role=str(outcome.role))
-                case GaveUp(why):
+                case GaveUp(why) if outcome.before is not State.RESP_CONFIRM:
                     notes.append(why)
                 case _:
                     pass
         arrow = (
             str(outcome.after) if outcome.after is outcome.before else f"{outcome.before} -> {outcome.after}"
         )
-        level = logging.DEBUG if outcome.event == "register" or not notes else logging.INFO
-        level = logging.INFO if outcome.after is not outcome.before and outcome.event != "timer" else level
+        # calm: what anybody can cause who has proven nothing, and what only repeats, is for those who look closer
+        is_step = outcome.after is not outcome.before and outcome.event not in ("register", "timer")
+        level = logging.INFO if notes or is_step else logging.DEBUG
         self._logger.log(
             level, "%s  %s  [%s]%s", where, outcome.event, arrow, "".join(f"  {note}" for note in notes)
         )
@@ -121,6 +135,38 @@ class Reporter:
         self._logger.warning("%s%s", printable(text), more)
 
 
+class _EventWriter:
+    """Writes events from a thread of its own, so that a reader who does not read never holds up a conversation."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._lines: queue.Queue[str | None] = queue.Queue(EVENTS_WAITING)
+        self._thread = threading.Thread(target=self._run, name="events", daemon=True)
+        self._thread.start()
+
+    def put(self, event: dict[str, object]) -> bool:
+        """Write one event soon; False where too many are waiting already, and this one is dropped."""
+        try:
+            self._lines.put_nowait(json.dumps(event) + "\n")
+        except queue.Full:
+            return False
+        return True
+
+    def close(self) -> None:
+        """Write what is waiting, for a moment at most."""
+        with contextlib.suppress(queue.Full):
+            self._lines.put_nowait(None)
+        self._thread.join(timeout=0.5)
+
+    def _run(self) -> None:
+        with contextlib.suppress(OSError, ValueError):  # whoever read them has gone; the conversations go on
+            while (line := self._lines.get()) is not None:
+                self._stream.write(line)
+                if self._lines.empty():
+                    self._stream.flush()
+            self._stream.flush()
+
+
 def short(peer_id: str) -> str:
     """Enough of a peer's id to tell peers apart in a log."""
     return peer_id[:8]
@@ -130,6 +176,8 @@ def log_to(stream: TextIO, logger: logging.Logger, name: str) -> None:
     """Give the client's logger a calm console handler of ours, which its own configuration leaves alone."""
     # the runtime sets the level that its configuration names when it runs; until then this one holds
     logger.setLevel(logging.INFO)
+    if isinstance(stream, io.TextIOWrapper):
+        stream.reconfigure(errors="backslashreplace")  # a terminal that lacks a character shows its number
     handler = logging.StreamHandler(stream)
     handler.setFormatter(logging.Formatter(f"%(asctime)s {name}  %(message)s", datefmt="%H:%M:%S"))
     # the mark by which the runtime's own configuration leaves a handler alone (summoner-runtime.md, section 6.1)

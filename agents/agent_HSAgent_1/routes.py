@@ -9,7 +9,7 @@ from typing import Any, Optional
 
 from handfast.conversation.model import Role, Verdict, role_of
 from handfast.driver import Driver
-from handfast.errors import PeerError, StorageError
+from handfast.errors import PeerError, Reason, StorageError
 from handfast.wire.text import printable
 from handfast.wire.v1 import Register, encode_message, parse_message
 from reporting import Reporter
@@ -88,17 +88,17 @@ class Wiring:
             if isinstance(payload, str) and payload.startswith("Warning:"):
                 self.reporter.trouble("relay", f"the relay says: {payload}")
             return None
-        content = payload["content"]
+        content, address = payload["content"], payload.get("remote_addr")
         try:
             message = parse_message(content, self.own_id)
-            if message is None:
-                return None
-            if self.reporter.heard(message.sender):
-                self._register_at = min(self._register_at, self._registered_at + REGISTER_GAP_SECONDS)
         except PeerError as refusal:
             await self._refuse(content, refusal)
             return None
-        return {"message": message, "address": printable(str(payload.get("remote_addr")), 64)}
+        if message is None:
+            return None
+        if self.reporter.heard(message.sender):
+            self._register_at = min(self._register_at, self._registered_at + REGISTER_GAP_SECONDS)
+        return {"message": message, "address": printable(address, 64) if isinstance(address, str) else None}
 
     async def stamp(self, payload: Any) -> Optional[dict]:
         """SEND hook: every message says who it is from."""
@@ -106,6 +106,8 @@ class Wiring:
 
     async def upload(self, payload: Any) -> dict[str, str]:
         """Where both roles stand towards the author of this message."""
+        if not isinstance(payload, dict) or "message" not in payload:
+            return {}  # the runtime passes a line on unchanged where a hook has failed
         peer_id = payload["message"].sender
         try:
             return {f"{role}:{peer_id}": str((await self.driver.state(role, peer_id)).state) for role in Role}
@@ -119,7 +121,11 @@ class Wiring:
             if key is None or not nodes:
                 continue
             role, peer_id = key.split(":", 1)
-            state = (await self.driver.state(Role(role), peer_id)).state
+            try:
+                state = (await self.driver.state(Role(role), peer_id)).state
+            except StorageError as error:
+                self.reporter.trouble("storage", f"the database failed: {error}")
+                return
             if str(state) not in {str(node) for node in nodes}:
                 self.client.logger.debug("%s: the flow says %s, the database %s", key, nodes, state)
 
@@ -162,6 +168,9 @@ class Wiring:
         return handle
 
     async def _refuse(self, content: Any, refusal: PeerError) -> None:
+        if refusal.reason is Reason.MALFORMED:
+            self.reporter.trouble("noise", "dropped a line that is no message of this conversation")
+            return
         try:
             await self.driver.refuse(content, refusal.reason)
         except StorageError as error:

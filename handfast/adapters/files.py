@@ -101,8 +101,7 @@ def save_identity(
             if replace:
                 temporary.replace(path)
             else:
-                # a link, unlike a rename, fails where the name is taken, even if it was taken just now
-                os.link(temporary, path)
+                _name_exclusively(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
         _sync_directory(path.parent)
@@ -160,7 +159,9 @@ def find_passphrase(
     if keychain_entry is not None:
         return _from_keychain(keychain_entry)
     from_environment = os.environ.get(PASSPHRASE_VARIABLE)
-    if from_environment and not demo:
+    if from_environment is not None and not demo:
+        if not from_environment:
+            raise UsageError(f"{PASSPHRASE_VARIABLE} is set, but empty")
         return os.fsencode(from_environment)
     warn(
         "the identity file is sealed with the public DEMONSTRATION passphrase: anybody who reads the file has the keys. "
@@ -220,6 +221,20 @@ def _read_regular_file(path: Path, at_most: int) -> bytes:
     if len(raw) > at_most:
         raise IdentityError("too large")
     return raw
+
+
+def _name_exclusively(temporary: Path, path: Path) -> None:
+    try:
+        # a link, unlike a rename, fails where the name is taken, even if it was taken just now
+        os.link(temporary, path)
+    except FileExistsError:
+        raise
+    except (
+        OSError
+    ):  # a file system without links, such as exFAT; the identity's lock keeps other processes out
+        if path.exists() or path.is_symlink():
+            raise FileExistsError from None
+        temporary.replace(path)
 
 
 def _sync_directory(path: Path) -> None:

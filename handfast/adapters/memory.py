@@ -17,12 +17,11 @@ from handfast.conversation.model import (
     Role,
 )
 from handfast.errors import PeerError, Reason
+from handfast.ports import HALF_OPEN_LIMIT
 from handfast.wire.v1 import Message, claimed_nonce, claimed_sign_pub
 
 T = TypeVar("T")
 Pair = tuple[Role, str]
-
-HALF_OPEN_LIMIT = 256
 
 
 class MemoryStore:
@@ -51,6 +50,10 @@ class MemoryStore:
         for write in transaction.writes:
             write()
         return result
+
+    async def load(self, role: Role, peer_id: str) -> PeerState:
+        """The committed state of a pair."""
+        return MemoryTransaction(self).load(role, peer_id)
 
     async def unfinished(self) -> list[PeerState]:
         """Every pair that is not in its ready state."""
@@ -91,7 +94,7 @@ class MemoryTransaction:
     def commit(self, after: PeerState, effects: Iterable[Effect], now: float) -> None:
         """Write the state and what the effects leave behind."""
         store, pair = self._store, (after.role, after.peer_id)
-        if pair in store.rows or after.peer_sign_pub is not None:
+        if pair in store.rows or not after.is_of_stranger:
             self.writes.append(lambda: store.rows.__setitem__(pair, after))
             self.writes.append(lambda: store.half_open.pop(pair, None))
         elif after.is_ready:
@@ -119,7 +122,9 @@ class MemoryTransaction:
         table = self._store.half_open
         table[pair] = state
         while len(table) > self._store.half_open_limit:
-            del table[next(iter(table))]
+            oldest = next(iter(table))
+            del table[oldest]
+            self._forget(oldest)
 
     def _apply(self, pair: Pair, effect: Effect, now: float) -> None:
         store = self._store

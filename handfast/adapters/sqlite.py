@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TypeVar
 
 from db_sdk import Database, DatabaseError, Row, Session
-from handfast.adapters.memory import HALF_OPEN_LIMIT
 from handfast.adapters.tables import (
     MIGRATIONS,
     PAIR,
@@ -47,13 +46,15 @@ from handfast.crypto.aead import NONCE_BYTES, DoesNotOpen, aes_open, aes_seal
 from handfast.crypto.keys import Secret
 from handfast.errors import PeerError, Reason, StorageError
 from handfast.identity import Identity
+from handfast.ports import HALF_OPEN_LIMIT
 from handfast.wire.text import EncodingError, b64decode, b64encode
 from handfast.wire.v1 import Message, claimed_nonce, claimed_sign_pub
 
 T = TypeVar("T")
 
-# The audit log is pruned to this many rows when the database is opened.
+# So many rows of the audit log are kept, and so often the older ones are pruned.
 AUDIT_ROWS_KEPT = 100_000
+AUDIT_PRUNED_EVERY = 1_000
 
 _SAME_IN_ROW = (
     "local_nonce",
@@ -65,6 +66,7 @@ _SAME_IN_ROW = (
     "peer_address",
     "peer_sign_pub",
     "peer_kx_pub",
+    "pin_pending",
     "waiting_since",
     "reconnect_at",
     "reconnect_tries",
@@ -87,7 +89,8 @@ class SqliteStore:
         self.self_id = identity.agent_id
         self.half_open_limit = half_open_limit
         self.vault = Vault(identity)
-        self._database = Database(path)
+        # a second of patience with another process's lock: ending must not take longer than two
+        self._database = Database(path, busy_timeout=1.0)
 
     async def open(self) -> None:
         """Open the database, and carry it over where it is of the first generation.
@@ -99,8 +102,9 @@ class SqliteStore:
             # SQLite would make the file readable for everybody
             os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
             await self._database.open()
+            # what is deleted is overwritten, whatever SQLite was built with: sealed keys end with their conversation
+            await self._database.execute("PRAGMA secure_delete = ON")
             await self._database.migrate(MIGRATIONS)
-            await self._database.run(_prune_audit)
         except (DatabaseError, OSError) as error:
             self._database.close_sync()
             raise StorageError(f"{self.path}: {_words(error)}") from None
@@ -116,9 +120,19 @@ class SqliteStore:
         except DatabaseError as error:
             raise StorageError(_words(error)) from None
 
+    async def load(self, role: Role, peer_id: str) -> PeerState:
+        """The committed state of a pair."""
+        return await self._read(lambda transaction: transaction.load(role, peer_id))
+
     async def unfinished(self) -> list[PeerState]:
         """Every pair that is not in its ready state, half-open conversations included."""
-        return await self.run(lambda transaction: transaction.unfinished())
+        return await self._read(lambda transaction: transaction.unfinished())
+
+    async def _read(self, work: Callable[["SqliteTransaction"], T]) -> T:
+        try:
+            return await self._database.read(lambda session: work(SqliteTransaction(self, session)))
+        except DatabaseError as error:
+            raise StorageError(_words(error)) from None
 
     async def close(self) -> None:
         """Close the database."""
@@ -170,7 +184,7 @@ class SqliteTransaction:
         row = self._session.first(RoleState, where=where, fields=_FIELDS_READ)
         if row is not None:
             return self._remember(role, peer_id, row, has_row=True)
-        row = self._session.first(HalfOpen, where=where)
+        row = self._session.first(HalfOpen, where=where, fields=_FIELDS_READ)
         if row is not None:
             return self._remember(role, peer_id, row, has_row=False)
         state = PeerState.of_stranger(self._store.self_id, role, peer_id)
@@ -181,9 +195,10 @@ class SqliteTransaction:
         """Every pair that is not in its ready state."""
         ready = [str(state) for state in READY.values()]
         where: dict[str, object] = {"self_id": self._store.self_id}
+        not_ready = where | {"state__not_in": ready, "state__is_null": False}
         rows = [
-            *self._session.find(RoleState, where=where | {"state__not_in": ready, "state__is_null": False}),
-            *self._session.find(HalfOpen, where=where),
+            *self._session.find(RoleState, where=not_ready, fields=PAIR),
+            *self._session.find(HalfOpen, where=where, fields=PAIR),
         ]
         states = [self.load(Role(row["role"]), row["peer_id"]) for row in rows]
         return [state for state in states if not state.is_ready]
@@ -198,11 +213,14 @@ class SqliteTransaction:
             NonceEvent, where=self._where(role, peer_id) | {"flow": "received", "nonce": nonce}
         )
         sign_pub = claimed_sign_pub(message)
-        if sign_pub is None:
+        loaded = self._loaded.get((role, peer_id))
+        if sign_pub is None and not (loaded is not None and loaded.state.pin_pending):
             return Facts(nonce_seen=nonce_seen)
         own = {"self_id": self._store.self_id}
         pin = session.first(Pin, where=own | {"peer_id": peer_id})
-        holder = session.first(Pin, where=own | {"sign_pub": b64encode(sign_pub)})
+        holder = (
+            None if sign_pub is None else session.first(Pin, where=own | {"sign_pub": b64encode(sign_pub)})
+        )
         return Facts(
             nonce_seen=nonce_seen,
             handshake_seen=session.exists(SeenHandshake, where=own | {"peer_id": peer_id, "nonce": nonce}),
@@ -216,10 +234,15 @@ class SqliteTransaction:
         if pair not in self._loaded:
             self.load(*pair)
         loaded = self._loaded[pair]
-        if loaded.has_row or after.peer_sign_pub is not None:
-            self._save_row(after, loaded)
+        if loaded.has_row or not after.is_of_stranger:
+            self._save(RoleState, after, loaded)
+            if not loaded.has_row:
+                self._session.delete(HalfOpen, where=self._where(*pair))
+        elif after.is_ready:
+            self._session.delete(HalfOpen, where=self._where(*pair))
         else:
-            self._save_half_open(after, loaded)
+            self._save(HalfOpen, after, loaded)
+            self._make_room()
         if after.outgoing != loaded.state.outgoing:
             self._save_outgoing(after)
         for effect in effects:
@@ -229,32 +252,21 @@ class SqliteTransaction:
         self, event: str, role: Role | None, peer_id: str, detail: dict[str, object], now: float
     ) -> None:
         """Append one row to the audit log."""
-        text = json.dumps(detail, sort_keys=True)
-        last = self._session.first(Audit, fields=["digest"], order_by="-seq")
-        digest = chain_digest(last["digest"] if last else FIRST_DIGEST, now, event, role, peer_id, text)
-        self._session.insert(
-            Audit,
-            at=now,
-            event=event,
-            role=None if role is None else str(role),
-            peer_id=peer_id,
-            detail=text,
-            digest=digest,
-        )
+        append_audit(self._session, event, role, peer_id, detail, now)
 
     def _where(self, role: Role, peer_id: str) -> dict[str, object]:
         return {"self_id": self._store.self_id, "role": str(role), "peer_id": peer_id}
 
     def _remember(self, role: Role, peer_id: str, row: Row, *, has_row: bool) -> PeerState:
         sealed = row["sealed_secret"]
-        common = {name: row[name] for name in _SAME_IN_ROW if name in row}
+        common = {name: row[name] for name in _SAME_IN_ROW}
         state = PeerState(
             self_id=self._store.self_id,
             role=role,
             peer_id=peer_id,
             state=_state_of(role, row["state"]),
-            hs_derived_at=_from_iso(row.get("hs_derived_at")),
-            last_secure_at=_from_iso(row.get("last_secure_at")),
+            hs_derived_at=_from_iso(row["hs_derived_at"]),
+            last_secure_at=_from_iso(row["last_secure_at"]),
             secret=None if sealed is None else self._store.vault.open((role, peer_id), sealed),
             outgoing=None if row["state"] in READY.values() else self._load_outgoing(role, peer_id),
             **common,
@@ -274,9 +286,9 @@ class SqliteTransaction:
             loaded.sealed if unchanged else self._store.vault.seal((after.role, after.peer_id), after.secret)
         )
 
-    def _save_row(self, after: PeerState, loaded: _Loaded) -> None:
+    def _save(self, table: type[RoleState], after: PeerState, loaded: _Loaded) -> None:
         self._session.upsert(
-            RoleState,
+            table,
             PAIR,
             **self._where(after.role, after.peer_id),
             **{name: getattr(after, name) for name in _SAME_IN_ROW},
@@ -285,27 +297,14 @@ class SqliteTransaction:
             last_secure_at=_to_iso(after.last_secure_at),
             sealed_secret=self._sealed(after, loaded),
         )
-        if not loaded.has_row:
-            self._session.delete(HalfOpen, where=self._where(after.role, after.peer_id))
 
-    def _save_half_open(self, after: PeerState, loaded: _Loaded) -> None:
-        where = self._where(after.role, after.peer_id)
-        if after.is_ready:
-            self._session.delete(HalfOpen, where=where)
-            return
-        self._session.upsert(
-            HalfOpen,
-            PAIR,
-            **where,
-            state=str(after.state),
-            local_nonce=after.local_nonce,
-            sealed_secret=self._sealed(after, loaded),
-            last_sent_at=after.last_sent_at,
-        )
+    def _make_room(self) -> None:
         surplus = self._session.count(HalfOpen) - self._store.half_open_limit
         if surplus > 0:
             for row in self._session.find(HalfOpen, fields=["id", *PAIR], order_by="id", limit=surplus):
-                self._session.delete(Outbox, where={name: row[name] for name in PAIR})
+                pair = {name: row[name] for name in PAIR}
+                for table in (Outbox, NonceEvent, OpenedEnvelope):
+                    self._session.delete(table, where=pair)
                 self._session.delete(HalfOpen, where={"id": row["id"]})
 
     def _save_outgoing(self, after: PeerState) -> None:
@@ -351,10 +350,33 @@ class SqliteTransaction:
                 pass  # what is released after the commit leaves no row
 
 
-def _prune_audit(session: Session) -> None:
-    last = session.first(Audit, fields=["seq"], order_by="-seq")
-    if last is not None:
-        session.delete(Audit, where={"seq__lte": last["seq"] - AUDIT_ROWS_KEPT})
+def append_audit(
+    session: Session, event: str, role: Role | None, peer_id: str, detail: dict[str, object], now: float
+) -> None:
+    """Append one row to the hash-chained audit log, and prune it now and then.
+
+    Args:
+        session: in a transaction that writes.
+        event: what happened, a stable word.
+        role: our role in it.
+        peer_id: the peer.
+        detail: a JSON object without any secret.
+        now: seconds since 1970 UTC.
+    """
+    text = json.dumps(detail, sort_keys=True)
+    last = session.first(Audit, fields=["digest"], order_by="-seq")
+    digest = chain_digest(last["digest"] if last else FIRST_DIGEST, now, event, role, peer_id, text)
+    seq = session.insert(
+        Audit,
+        at=now,
+        event=event,
+        role=None if role is None else str(role),
+        peer_id=peer_id,
+        detail=text,
+        digest=digest,
+    )
+    if seq % AUDIT_PRUNED_EVERY == 0:
+        session.delete(Audit, where={"seq__lte": seq - AUDIT_ROWS_KEPT})
 
 
 def _associated(pair: tuple[str, str]) -> bytes:

@@ -34,12 +34,19 @@ class RoleState(Model):
     last_secure_at = Field("TEXT")
     created_at = Field("DATETIME", nullable=False, default="CURRENT_TIMESTAMP")
     updated_at = Field("DATETIME", nullable=False, default="CURRENT_TIMESTAMP", on_update="CURRENT_TIMESTAMP")
-    # ours: the sealed X25519 or session key, and four times in seconds since 1970 UTC
+    # ours: the sealed X25519 or session key, whether the signing key is not pinned yet, and times since 1970 UTC
     sealed_secret = Field("BLOB")
+    pin_pending = Field("BOOLEAN", nullable=False, default=False)
     waiting_since = Field("REAL")
     reconnect_at = Field("REAL")
     reconnect_tries = Field("INTEGER", nullable=False, default=0)
     last_sent_at = Field("REAL")
+
+
+class HalfOpen(RoleState):
+    """The same towards a stranger who has proven nothing yet; bounded in number."""
+
+    __tablename__ = "half_open"
 
 
 class NonceEvent(Model):
@@ -53,20 +60,6 @@ class NonceEvent(Model):
     flow = Field("TEXT", nullable=False, check=_FLOW_CHECK)
     nonce = Field("TEXT", nullable=False)
     created_at = Field("DATETIME", nullable=False, default="CURRENT_TIMESTAMP")
-
-
-class HalfOpen(Model):
-    """A `confirm` sent to a stranger who has proven nothing yet; bounded in number."""
-
-    __tablename__ = "half_open"
-    id = Field("INTEGER", primary_key=True)
-    self_id = Field("TEXT", nullable=False)
-    role = Field("TEXT", nullable=False, check=_ROLE_CHECK)
-    peer_id = Field("TEXT", nullable=False)
-    state = Field("TEXT", nullable=False)
-    local_nonce = Field("TEXT")
-    sealed_secret = Field("BLOB")
-    last_sent_at = Field("REAL")
 
 
 class Outbox(Model):
@@ -132,8 +125,14 @@ class Audit(Model):
 
 PAIR = ["self_id", "role", "peer_id"]
 
-_ADDED_COLUMNS = ("sealed_secret", "waiting_since", "reconnect_at", "reconnect_tries", "last_sent_at")
-_ADDED_TYPES = {"sealed_secret": "BLOB", "reconnect_tries": "INTEGER NOT NULL DEFAULT 0"}
+_ADDED_COLUMNS = {
+    "sealed_secret": "BLOB",
+    "pin_pending": "BOOLEAN NOT NULL DEFAULT 0",
+    "waiting_since": "REAL",
+    "reconnect_at": "REAL",
+    "reconnect_tries": "INTEGER NOT NULL DEFAULT 0",
+    "last_sent_at": "REAL",
+}
 
 
 def _carry_over(session: Session) -> None:
@@ -141,9 +140,9 @@ def _carry_over(session: Session) -> None:
     session.create_table(RoleState)
     session.create_table(NonceEvent)
     present = {row["name"] for row in session.execute("PRAGMA table_info(role_state)")}
-    for column in _ADDED_COLUMNS:
+    for column, kind in _ADDED_COLUMNS.items():
         if column not in present:
-            session.execute(f"ALTER TABLE role_state ADD COLUMN {column} {_ADDED_TYPES.get(column, 'REAL')}")
+            session.execute(f"ALTER TABLE role_state ADD COLUMN {column} {kind}")
     session.create_index(RoleState, "uq_role_peer", PAIR, unique=True)
     session.create_index(RoleState, "ix_role_scan", ["self_id", "role"])
     session.create_index(NonceEvent, "ix_nonce_triplet", PAIR)
@@ -153,7 +152,6 @@ def _carry_over(session: Session) -> None:
     for model in (HalfOpen, Outbox):
         session.create_table(model)
         session.create_index(model, f"uq_{model.__tablename__}", PAIR, unique=True)
-    session.create_index(Outbox, "ix_outbox_due", ["due_at"])
     session.create_table(SeenHandshake)
     session.create_index(SeenHandshake, "uq_seen_handshake", ["self_id", "peer_id", "nonce"], unique=True)
     session.create_index(SeenHandshake, "ix_seen_handshake_expiry", ["expires_at"])

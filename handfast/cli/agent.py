@@ -4,20 +4,10 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 import click
 
-from handfast.errors import UsageError
-
-_PACKAGE = Path(__file__).resolve().parents[1]
-_IN_CHECKOUT = _PACKAGE.parent / "agents" / "agent_HSAgent_1"
-_INSTALLED = _PACKAGE / "_agents" / "agent_HSAgent_1"
-
-
-def default_home() -> Path:
-    """Where identities and databases are: beside the agent's script in a checkout, else the current directory."""
-    return _IN_CHECKOUT if _IN_CHECKOUT.is_dir() else Path.cwd()
+from handfast.agent_script import default_home, script_directory
 
 
 def agent_command(arguments: Sequence[str]) -> list[str]:
@@ -26,12 +16,8 @@ def agent_command(arguments: Sequence[str]) -> list[str]:
     Raises:
         UsageError: the agent's script is missing.
     """
-    for directory in (_IN_CHECKOUT, _INSTALLED):
-        script = directory / "agent.py"
-        if script.is_file():
-            # beside the script, its own default, must not mean inside site-packages
-            return [sys.executable, str(script), "--home", str(default_home()), *arguments]
-    raise UsageError(f"{_INSTALLED}: the agent's script is missing; install handfast again")
+    # beside the script, its own default, must not mean inside site-packages
+    return [sys.executable, str(script_directory() / "agent.py"), "--home", str(default_home()), *arguments]
 
 
 @click.command(context_settings={"ignore_unknown_options": True}, add_help_option=False)

@@ -5,6 +5,7 @@ Everything that came from a database is shown with its control characters escape
 
 from collections.abc import Sequence
 from datetime import datetime
+from pathlib import Path
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -39,7 +40,7 @@ def snapshot_view(snapshot: Snapshot, now: datetime) -> RenderableType:
     section("Conversations", "conversations", _conversation_table(snapshot.conversations, now))
     section("Pinned keys", "pins", pin_table(snapshot.pins, now))
     section("Outbox: sent again until answered", "outbox", _outbox_table(snapshot.outbox, now))
-    section("Half-open: a confirm to a stranger", "half_open", _half_open_table(snapshot.half_open, now))
+    section("Half-open: with strangers", "half_open", _half_open_table(snapshot.half_open, now))
     if totals["audit"]:
         parts.extend(["", _audit_title(snapshot.audit, totals["audit"])])
         parts.extend([_audit_table(snapshot.audit.tail, now)] if snapshot.audit.tail else [])
@@ -62,6 +63,11 @@ def audit_verdict(audit: AuditLog) -> Text:
     return Text(f"CHAIN BROKEN at entry {audit.first_broken}", "bold red")
 
 
+def start_of(fingerprint: object) -> str:
+    """Enough of a fingerprint to tell keys apart in a text; not enough to compare them for certain."""
+    return str(fingerprint)[:19]
+
+
 def age(moment: str | None, now: datetime) -> str:
     """How long ago an ISO 8601 moment was, or how far ahead it is, in a few characters."""
     try:
@@ -74,7 +80,9 @@ def age(moment: str | None, now: datetime) -> str:
 
 
 def _head(snapshot: Snapshot) -> Text:
-    agents = " and ".join(printable(self_id) for self_id in snapshot.self_ids) or "unknown"
+    # before the first conversation, only the name of the file tells whose it is
+    self_ids = snapshot.self_ids or [Path(snapshot.database).stem.removeprefix("HSAgent-")]
+    agents = " and ".join(printable(self_id) for self_id in self_ids)
     kind = "" if snapshot.version else "\nof the first generation; it is carried over when an agent opens it"
     return Text.assemble("Agent ", (agents, "bold"), "\n", (printable(snapshot.database, 1000), "dim"), kind)
 
@@ -158,12 +166,8 @@ def _number(value: object) -> str:
 def _detail(detail: object) -> Text:
     if not isinstance(detail, dict):
         return _text(detail)
-    shown = {name: _beginning(str(value)) if name == "key" else value for name, value in detail.items()}
+    shown = {name: f"{start_of(value)}…" if name == "key" else value for name, value in detail.items()}
     return _text(", ".join(f"{name} {value}" for name, value in shown.items()))
-
-
-def _beginning(fingerprint: str) -> str:
-    return f"{fingerprint[:19]}…" if len(fingerprint) > 19 else fingerprint
 
 
 def _local(moment: str | None, now: datetime) -> str:

@@ -31,9 +31,9 @@ _WATCH_SECONDS = 1.0
     help="How many of the last audit entries to list; the chain is verified as a whole.",
 )
 def inspect(database: Path, as_json: bool, watch: bool, audit_entries: int) -> None:
-    """Show what an agent's database holds; nothing is ever written to it, and the agent may be running.
+    """Show what an agent's database holds: DATABASE, a file HSAgent-….db, or that of the agent called NAME.
 
-    Peers with the states of both roles and their counters, nonces of the conversations under way as sent + received,
+    Nothing is ever written to it, and the agent may be running. Peers with the states of both roles and their counters, nonces of the conversations under way as sent + received,
     pinned keys, messages being repeated, half-open conversations, and the end of the audit log. Sealed secrets are
     never shown.
 

@@ -16,7 +16,7 @@ from handfast.adapters.files import (
     identity_path,
     load_identity,
 )
-from handfast.cli.agent import default_home
+from handfast.agent_script import default_home
 from handfast.errors import IdentityError, UsageError
 from handfast.identity import Identity
 

@@ -1,7 +1,6 @@
 """`handfast pins`: list and remove the keys that alone may speak for peers."""
 
 import asyncio
-import json
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,8 +9,8 @@ import click
 from rich.console import Console
 
 from db_sdk import Session
-from handfast.adapters.tables import MIGRATIONS, Audit, Pin
-from handfast.audit import FIRST_DIGEST, chain_digest
+from handfast.adapters.sqlite import append_audit
+from handfast.adapters.tables import MIGRATIONS, Pin
 from handfast.cli.drawing import pin_table
 from handfast.cli.options import database_options
 from handfast.cli.snapshot import PinnedKey, opened, pinned_keys, schema_version
@@ -93,8 +92,4 @@ def _unpin(session: Session, pin: PinnedKey, now: float) -> None:
     where = {"self_id": pin.self_id, "peer_id": pin.peer_id, "sign_pub": pin.sign_pub}
     if not session.delete(Pin, where=where):
         raise UsageError("the pin has changed meanwhile; nothing was removed")
-    last = session.first(Audit, fields=["digest"], order_by="-seq")
-    previous = FIRST_DIGEST if last is None else str(last["digest"])
-    peer_id, detail = str(pin.peer_id), json.dumps({"key": pin.fingerprint})
-    digest = chain_digest(previous, now, "unpinned", None, peer_id, detail)
-    session.insert(Audit, at=now, event="unpinned", role=None, peer_id=peer_id, detail=detail, digest=digest)
+    append_audit(session, "unpinned", None, str(pin.peer_id), {"key": pin.fingerprint}, now)

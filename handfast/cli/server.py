@@ -13,4 +13,5 @@ _STOCK_CONFIG = Path(__file__).resolve().parents[2] / "configs" / "server_config
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def server(arguments: tuple[str, ...]) -> int:
     """Run the relay. Arguments go to it untouched, `--help` included."""
-    return main(arguments, default_config=_STOCK_CONFIG if _STOCK_CONFIG.is_file() else None)
+    stock = _STOCK_CONFIG if _STOCK_CONFIG.is_file() else None
+    return main(arguments, default_config=stock, prog="handfast server")

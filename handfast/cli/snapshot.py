@@ -100,7 +100,7 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True)
 class Stranger:
-    """A half-open conversation: a `confirm` to somebody who has proven nothing yet."""
+    """A half-open conversation, with somebody who has proven nothing yet."""
 
     role: str | None
     peer_id: str | None
@@ -208,7 +208,7 @@ class Reader:
         return Snapshot(
             database=self._database.path,
             version=schema_version(session),
-            self_ids=sorted({str(row["self_id"]) for row in [*roles, *half_open]}),
+            self_ids=sorted({str(row.get("self_id")) for row in [*roles, *half_open]}),
             totals=_totals(session),
             conversations=[_conversation(row, nonces) for row in roles],
             pins=pins,
@@ -259,7 +259,7 @@ _Pair = tuple[object, object, object]
 
 
 def _pair_of(row: Row) -> _Pair:
-    return row["self_id"], row["role"], row["peer_id"]
+    return row.get("self_id"), row.get("role"), row.get("peer_id")
 
 
 def _nonce_counts(session: Session) -> dict[tuple[_Pair, str], int]:
@@ -283,41 +283,44 @@ def _conversation(row: Row, nonces: dict[tuple[_Pair, str], int]) -> Conversatio
 
 def _pin(row: Row) -> PinnedKey:
     return PinnedKey(
-        self_id=_plain(row["self_id"]),
-        peer_id=_plain(row["peer_id"]),
-        fingerprint=_fingerprint(row["sign_pub"]),
-        sign_pub=_plain(row["sign_pub"]),
-        source=_plain(row["source"]),
-        first_seen=_time(row["first_seen"]),
+        self_id=_plain(row.get("self_id")),
+        peer_id=_plain(row.get("peer_id")),
+        fingerprint=_fingerprint(row.get("sign_pub")),
+        sign_pub=_plain(row.get("sign_pub")),
+        source=_plain(row.get("source")),
+        first_seen=_time(row.get("first_seen")),
     )
 
 
 def _waiting(row: Row) -> Waiting:
-    payload = _json(row["payload"])
+    payload = _json(row.get("payload"))
     return Waiting(
-        role=_plain(row["role"]),
-        peer_id=_plain(row["peer_id"]),
+        role=_plain(row.get("role")),
+        peer_id=_plain(row.get("peer_id")),
         intent=_plain(payload.get("intent")) if isinstance(payload, dict) else None,
-        sends=_plain(row["sends"]),
-        due_at=_time(row["due_at"]),
-        since=_time(row["since"]),
+        sends=_plain(row.get("sends")),
+        due_at=_time(row.get("due_at")),
+        since=_time(row.get("since")),
     )
 
 
 def _stranger(row: Row) -> Stranger:
     return Stranger(
-        _plain(row["role"]), _plain(row["peer_id"]), _plain(row["state"]), _time(row["last_sent_at"])
+        _plain(row.get("role")),
+        _plain(row.get("peer_id")),
+        _plain(row.get("state")),
+        _time(row.get("last_sent_at")),
     )
 
 
 def _entry(row: Row) -> Entry:
     return Entry(
-        seq=row["seq"],
-        at=_time(row["at"]),
-        event=_plain(row["event"]),
-        role=_plain(row["role"]),
-        peer_id=_plain(row["peer_id"]),
-        detail=_json(row["detail"]),
+        seq=row.get("seq"),
+        at=_time(row.get("at")),
+        event=_plain(row.get("event")),
+        role=_plain(row.get("role")),
+        peer_id=_plain(row.get("peer_id")),
+        detail=_json(row.get("detail")),
     )
 
 

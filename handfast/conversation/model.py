@@ -66,6 +66,8 @@ class PeerState:
         finalize_retry_count: how often `finish` or `close` was sent.
         peer_address: where the relay claims that the peer's last accepted message came from; never used.
         peer_sign_pub, peer_kx_pub: base64 of the keys captured from the peer's handshake.
+        pin_pending: whether that signing key is new for this peer and is to be pinned when a first envelope opens: an
+            `hs` alone may be somebody else's, repeated under another id.
         secret: our X25519 private key in `resp_confirm`, the session key afterwards; sealed wherever it is stored.
         waiting_since: when a responder holding a reference first heard `register` instead of `reconnect`.
         reconnect_at: when an initiator holding a reference may ask for the next conversation.
@@ -87,6 +89,7 @@ class PeerState:
     peer_address: str | None = None
     peer_sign_pub: str | None = None
     peer_kx_pub: str | None = None
+    pin_pending: bool = False
     hs_derived_at: float | None = None
     last_secure_at: float | None = None
     secret: Secret | None = None
@@ -105,6 +108,11 @@ class PeerState:
     def is_ready(self) -> bool:
         """Whether no conversation is under way."""
         return self.state is READY[self.role]
+
+    @property
+    def is_of_stranger(self) -> bool:
+        """Whether the peer has proven nothing yet; what is kept of strangers is bounded."""
+        return self.peer_sign_pub is None or self.pin_pending
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +193,7 @@ class PinKey:
 
 @dataclass(frozen=True, slots=True)
 class SessionOpened:
-    """The peer's handshake verified and a session key was derived."""
+    """The peer's handshake verified, and a first envelope under the session key derived from it has opened."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ top; the first whose guard holds fires; an event that fires none is ignored.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from handfast import trust
 from handfast.conversation.model import (
@@ -46,6 +47,9 @@ _GIVES_UP = {
     State.INIT_EXCHANGE: State.INIT_READY,
     State.INIT_FINALIZE_PROPOSE: State.INIT_READY,
 }
+
+_TRIES_FOR_STRANGERS = 2
+_PATIENCE_AFTER_RESTART_SECONDS = 3.0
 
 Guard = Callable[[Turn], bool]
 Action = Callable[[Turn], None]
@@ -103,6 +107,7 @@ def _accept_first_request(turn: Turn) -> None:
     turn.emit(RecordNonce("sent", turn.before.local_nonce or ""))
     _install_session(turn, hs, key)
     turn.change(exchange_count=1)
+    _session_is_proven(turn)
     _respond(turn, message)
 
 
@@ -213,7 +218,10 @@ def _continue(turn: Turn) -> None:
 
 def _accept_respond(turn: Turn) -> None:
     _refuse_a_seen_nonce(turn)
-    _take_nonce_and_deliver(turn, _open_in_session(turn))
+    message = _open_in_session(turn)
+    if turn.before.exchange_count == 1:
+        _session_is_proven(turn)
+    _take_nonce_and_deliver(turn, message)
 
 
 def _accept_finish(turn: Turn) -> None:
@@ -246,7 +254,24 @@ def _forget_conversation(turn: Turn) -> None:
 
 def _tries_are_left(turn: Turn) -> bool:
     outgoing = turn.before.outgoing
-    return outgoing is not None and outgoing.sends < len(delays_of(outgoing, turn.settings))
+    if outgoing is None or _carries_a_stale_hs(turn):
+        return False
+    return outgoing.sends < _tries_of(turn)
+
+
+def _tries_of(turn: Turn) -> int:
+    if turn.before.state is State.RESP_CONFIRM and turn.before.is_of_stranger:
+        # whoever is there registers once a second anyway; an invented `register` must not make us say much
+        return _TRIES_FOR_STRANGERS
+    outgoing = turn.before.outgoing
+    return 0 if outgoing is None else len(delays_of(outgoing, turn.settings))
+
+
+def _carries_a_stale_hs(turn: Turn) -> bool:
+    # after an outage: the peer would refuse it as stale, a new handshake it will take
+    outgoing = turn.before.outgoing
+    age = 0.0 if outgoing is None else abs(turn.now - outgoing.since)
+    return outgoing is not None and "hs" in outgoing.payload and age > session.HS_LIFETIME_SECONDS
 
 
 def _send_again(turn: Turn) -> None:
@@ -262,11 +287,24 @@ def _give_up(turn: Turn) -> None:
 
 def _can_go_on(turn: Turn) -> bool:
     outgoing = turn.before.outgoing
-    if outgoing is None or not _tries_are_left(turn):
-        return False
     needs_secret = turn.before.state in (State.INIT_EXCHANGE, State.RESP_CONFIRM, State.RESP_EXCHANGE)
+    if outgoing is None or _carries_a_stale_hs(turn) or (needs_secret and turn.before.secret is None):
+        return False
+    return outgoing.sends < _tries_of(turn)
+
+
+def _go_on(turn: Turn) -> None:
+    outgoing = turn.before.outgoing
     window = sum(turn.settings.retry_delays) + turn.settings.pace
-    return 0 <= turn.now - outgoing.since <= window and not (needs_secret and turn.before.secret is None)
+    if outgoing is not None and not 0 <= turn.now - outgoing.since <= window:
+        # a peer of ours has given up by now, one of the first generation never does: ask once whether it still waits
+        last = max(outgoing.sends, _tries_of(turn) - 1)
+        turn.change(outgoing=replace(outgoing, sends=last))
+    _send_again(turn)
+    resumed = turn.after.outgoing
+    if resumed is not None:
+        wait = turn.jittered(min(resumed.due_at - turn.now, _PATIENCE_AFTER_RESTART_SECONDS))
+        turn.change(outgoing=replace(resumed, due_at=turn.now + wait))
 
 
 def _start_afresh(turn: Turn) -> None:
@@ -318,8 +356,10 @@ def _check_hs(turn: Turn, kind: HsType) -> HsBlock:
     )
     own = turn.party.identity.signing_key.public
     facts = turn.facts
-    if trust.decide(hs.sign_pub, own=own, pinned=facts.pinned, held_by_another=facts.key_held_by_another):
-        turn.emit(PinKey(hs.sign_pub))
+    is_new = trust.decide(
+        hs.sign_pub, own=own, pinned=facts.pinned, held_by_another=facts.key_held_by_another
+    )
+    turn.change(pin_pending=is_new)
     turn.emit(RememberHandshake(hs.nonce, session.fresh_until(hs, turn.settings.zone) + 1))
     return hs
 
@@ -337,6 +377,17 @@ def _install_session(turn: Turn, hs: HsBlock, key: Secret) -> None:
         hs_derived_at=turn.now,
         **_NO_REFERENCES,
     )
+
+
+def _session_is_proven(turn: Turn) -> None:
+    # only now: an `hs` may be repeated by anybody under any id, an envelope under its key cannot be made by others
+    if turn.after.pin_pending and turn.after.peer_sign_pub is not None:
+        sign_pub, pinned = b64decode(turn.after.peer_sign_pub, 32), turn.facts.pinned
+        if pinned is None:
+            turn.emit(PinKey(sign_pub))
+        elif pinned != sign_pub:  # our other role has met this peer in the meantime
+            raise PeerError(Reason.KEY_CHANGED)
+        turn.change(pin_pending=False)
     turn.emit(SessionOpened())
 
 
@@ -398,7 +449,7 @@ TABLE: tuple[Transition, ...] = (
          "forget the references; new nonce and X25519 key; send `confirm` with `hs`", _confirm, _S.RESP_CONFIRM),
     _row(_S.RESP_CONFIRM, "request", "`your_nonce` is our `local_nonce`; refused unless `my_nonce` is new, `hs` proves "
          "the pinned key, `sec` opens", _echoes_our_nonce,
-         "derive the session key, pin the peer's key, deliver, send `respond`; one turn done",
+         "derive the session key, pin a new peer's key, deliver, send `respond`; one turn done",
          _accept_first_request, _S.RESP_EXCHANGE),
     _row(_S.RESP_EXCHANGE, "request", "`my_nonce` is the one answered last", _asks_again,
          "send the same `respond` again", _repeat_answer),
@@ -416,7 +467,7 @@ TABLE: tuple[Transition, ...] = (
     _row(_S.INIT_READY, "register", "a `peer_reference` is held, and it is time for the next conversation",
          _may_reconnect, "send `reconnect`", _ask_to_reconnect),
     _row(_S.INIT_READY, "confirm", "always; refused unless `my_nonce` is new and `hs` proves the pinned key", _always,
-         "derive the session key, pin the peer's key, forget the references; send the first `request` with `hs`",
+         "derive the session key, forget the references; send the first `request` with `hs`",
          _accept_confirm, _S.INIT_EXCHANGE),
     _row(_S.INIT_READY, "finish", "both references match those of the last conversation", _is_the_finish_once_more,
          "our `close` was lost: send it again", _close_once_more),
@@ -426,7 +477,7 @@ TABLE: tuple[Transition, ...] = (
          "`my_nonce` is new and `sec` opens", _answers_the_last_turn,
          "deliver; new reference; send `conclude`", _conclude, _S.INIT_FINALIZE_PROPOSE),
     _row(_S.INIT_EXCHANGE, "respond", "`your_nonce` is our `local_nonce`; refused unless `my_nonce` is new and `sec` "
-         "opens", _echoes_our_nonce, "deliver; send the next `request`", _continue),
+         "opens", _echoes_our_nonce, "pin a new peer's key at the first; deliver; send the next `request`", _continue),
     _row(_S.INIT_FINALIZE_PROPOSE, "respond", "`my_nonce` is the one answered last", _asks_again,
          "send the same `conclude` again", _repeat_answer),
     _row(_S.INIT_FINALIZE_PROPOSE, "finish", "`your_ref` is our `local_reference`", _shows_our_reference,
@@ -442,8 +493,8 @@ TABLE: tuple[Transition, ...] = (
       for state, ready in _GIVES_UP.items()),
     _row(_S.INIT_FINALIZE_CLOSE, "timer", "no tries are left", _always,
          "forget nonces and counters; keep the references for the reconnect", _forget_conversation, _S.INIT_READY),
-    *(_row(state, "restart", "what was being sent and its key are there, and the peer may still wait", _can_go_on,
-           "send the same message again", _send_again)
+    *(_row(state, "restart", "what was being sent and its key are there, and an `hs` in it is still fresh", _can_go_on,
+           "send the same message again; once, if it is old", _go_on)
       for state in _S if state not in READY.values()),
     *(_row(state, "restart", "otherwise", _always, "forget everything of this conversation", _start_afresh, ready)
       for state, ready in _GIVES_UP.items()),

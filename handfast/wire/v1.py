@@ -285,7 +285,7 @@ def _reference(content: dict[str, Json], name: str) -> str:
 
 
 def _sealed(content: dict[str, Json]) -> Json:
-    # a plain `message` beside a `sec` is never looked at; alone it is what H5 forbids (hsagent-v1.md, section 2)
+    # a plain `message` beside a `sec` is never looked at; alone it is never accepted (hsagent-v1.md, section 2)
     if "sec" not in content:
         raise PeerError(Reason.PLAINTEXT if "message" in content else Reason.SEC_MISSING)
     return content["sec"]

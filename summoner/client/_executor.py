@@ -70,11 +70,17 @@ class DaemonExecutor(ThreadPoolExecutor):
         # Held for as long as the thread is stuck in it: an interpreter that frees a standard input in use aborts.
         standard_input = sys.stdin  # noqa: F841
         while (call := self._calls.get()) is not None:
-            future, function = call
-            if future.set_running_or_notify_cancel():
-                try:
-                    future.set_result(function())
-                except BaseException as error:  # noqa: BLE001 - the future is where it belongs
-                    future.set_exception(error)
-            del call, future, function  # not to be kept alive while waiting
-            self._free_threads.release()
+            publish = _outcome(*call)
+            self._free_threads.release()  # first, so that whoever sees the result can have this thread
+            publish()
+            del call, publish  # not to be kept alive while waiting
+
+
+def _outcome(future: Future[Any], function: Callable[[], Any]) -> Callable[[], None]:
+    """Call the function, unless its future was cancelled; what is to be done with the result."""
+    if not future.set_running_or_notify_cancel():
+        return lambda: None
+    try:
+        return partial(future.set_result, function())
+    except BaseException as error:  # noqa: BLE001 - the future is where it belongs
+        return partial(future.set_exception, error)

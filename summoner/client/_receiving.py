@@ -21,7 +21,7 @@ from summoner.protocol.validation import hook_priority_order
 
 _CHUNK_BYTES = 65_536
 _LINES_PER_TURN = (
-    16  # lines between two chances for senders, timers and signals; a turn of the loop costs about one
+    16  # then senders, timers and signals have their turn, which costs about as much as one line
 )
 
 _FAILED = object()

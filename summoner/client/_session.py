@@ -55,14 +55,13 @@ class Session:
         self._context.registry.on_change = self._wake
         try:
             done, _ = await asyncio.wait({*tasks, stop}, return_when=asyncio.FIRST_COMPLETED)
-            if done == {stop}:
+            if stop_event.is_set():
                 timed.cancel()
                 await self._let_calls_finish(pool, cycle)
             for task in done & tasks:
                 task.result()
         finally:
             await self._end({*tasks, stop})
-            delivery.flush()
 
     async def _let_calls_finish(self, pool: WorkerPool, cycle: asyncio.Task[None]) -> None:
         if self._context.intent.pending in (ClientIntent.QUIT, ClientIntent.ABORT):

@@ -13,9 +13,6 @@ _GENTLE_SECONDS = 0.6  # for cancelled tasks to clean up
 _FIRM_SECONDS = 0.2  # for those that ignored it, cancelled once more
 _GENERATORS_SECONDS = 0.2
 _EXECUTOR_SECONDS = 0.2
-_SYSTEM_EXITS = (
-    5  # a handler's `sys.exit()` is raised again in each task that awaited it, and each time ends the loop
-)
 
 
 def install_signal_handlers(loop: asyncio.AbstractEventLoop, callback: Callable[[], None]) -> None:
@@ -32,10 +29,7 @@ def install_signal_handlers(loop: asyncio.AbstractEventLoop, callback: Callable[
 def close_loop(loop: asyncio.AbstractEventLoop, executor: DaemonExecutor, log: LimitedLog) -> None:
     """Cancel and await what is left on the loop, shut down its generators and its executor, close it."""
     try:
-        for _ in range(_SYSTEM_EXITS):
-            with contextlib.suppress(SystemExit, KeyboardInterrupt):
-                loop.run_until_complete(_unwind(log))
-                break
+        loop.run_until_complete(_unwind(log))
     finally:
         if not executor.close(_EXECUTOR_SECONDS):
             log.logger.warning("A blocking call is still running in a thread, it is left behind")

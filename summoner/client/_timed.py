@@ -21,9 +21,8 @@ from summoner.client._workers import Call, WorkerPool
 from summoner.protocol.process import Sender
 
 _GUARD_INTERVAL_SECONDS = 0.1
-_CLOCK_RESOLUTION_SECONDS = time.get_clock_info(
-    "monotonic"
-).resolution  # the loop's timers fire this much early
+# The loop's timers may fire this much early.
+_CLOCK_RESOLUTION_SECONDS = time.get_clock_info("monotonic").resolution
 
 
 @dataclass(eq=False, slots=True)
@@ -33,9 +32,7 @@ class _Timer:
     routed: RoutedSender
     due: float
     armed: bool  # a reactive sender is, from its first matching event on
-    entries: deque[BridgeEntry] = field(
-        default_factory=deque
-    )  # what a sender with data has not been called with yet
+    entries: deque[BridgeEntry] = field(default_factory=deque)  # for the next tick of a sender with data
     in_flight: int = 0
     allowed: bool = True  # what `run_while` said last
     ask_again_at: float = 0.0

@@ -44,6 +44,7 @@ class WorkerPool:
         self._queue: asyncio.Queue[Call] = asyncio.Queue(context.settings.queue_maxsize)
         self._workers: dict[asyncio.Task[None], _Worker] = {}
         self._stopping = False
+        self._has_warned = False
 
     def start(self) -> Iterable[asyncio.Task[None]]:
         """Start the workers. A task of them that ends before it is cancelled, ends the session."""
@@ -57,9 +58,10 @@ class WorkerPool:
         await self._queue.put(call)
 
     def warn_if_crowded(self, new_calls: int) -> None:
-        """Log that queued and new calls together take up more than 80 % of the queue, if they do."""
+        """Log, once a session, that queued and new calls together take up more than 80 % of the queue, if they do."""
         total = self._queue.qsize() + new_calls
-        if total > 0.8 * self._queue.maxsize:
+        if total > 0.8 * self._queue.maxsize and not self._has_warned:
+            self._has_warned = True  # small queues are always that full
             self._log.report("Sender queue under pressure", f"{total} calls for {self._queue.maxsize} places")
 
     async def finish(self) -> None:

@@ -1,12 +1,12 @@
 """`SummonerClient`: the interface that agents are written against (section 4).
 
-What happens behind it lives in the modules beside this one whose names begin with an underscore, and so do all
-attributes of the class that are not part of the documented interface: subclasses put their own on `self`.
+What happens behind it lives in the modules beside this one whose names begin with an underscore. Attributes that are
+not part of the documented interface begin with two: subclasses put their own on `self`, and must not collide.
 """
 
 import asyncio
 from collections.abc import Callable
-from typing import Any, Literal, NoReturn, TypeVar
+from typing import Any, Literal, TypeVar
 
 from summoner._version import __version__
 from summoner.client import _settings
@@ -78,34 +78,34 @@ class SummonerClient:
         self.port: int | None = None
         self.default_host: str | None = None
         self.default_port: int | None = None
-        self._executor = DaemonExecutor()
-        self.loop.set_default_executor(self._executor)
-        self._log = LimitedLog(self.logger, self.loop)
-        self._flow = WatchedFlow()
-        self._registry = Registry(self._flow, self.logger, self.loop)
-        self._intent = Intent()
-        self._session: Session | None = None
-        self._is_closing = False
-        self._apply(ClientSettings())
+        self.__executor = DaemonExecutor()
+        self.loop.set_default_executor(self.__executor)
+        self.__log = LimitedLog(self.logger, self.loop)
+        self.__flow = WatchedFlow()
+        self.__registry = Registry(self.__flow, self.logger, self.loop)
+        self.__intent = Intent()
+        self.__session: Session | None = None
+        self.__is_closing = False
+        self.__apply(ClientSettings())
 
-    def _apply(self, settings: ClientSettings) -> None:
-        if self._intent.pending is not ClientIntent.TRAVEL:  # C5: the target asked for before `run` stands
+    def __apply(self, settings: ClientSettings) -> None:
+        if self.__intent.pending is not ClientIntent.TRAVEL:  # C5: the target asked for before `run` stands
             self.host, self.port = settings.host, settings.port
         self.default_host, self.default_port = settings.default_host, settings.default_port
-        self._context = ClientContext(
-            settings, self._registry, self._flow, self._intent, self._log, self.core_version
+        self.__context = ClientContext(
+            settings, self.__registry, self.__flow, self.__intent, self.__log, self.core_version
         )
-        self._machine = ConnectionMachine(self._context)
+        self.__machine = ConnectionMachine(self.__context)
 
     # ---- What an agent asks for --------------------------------------------------------------------------------
 
     def flow(self) -> Flow:
         """The client's routing rules, inactive at first."""
-        return self._flow
+        return self.__flow
 
     def initialize(self) -> None:
         """Prepare the flow for use. `run` does it; calling it oneself is allowed and unnecessary."""
-        self._flow.compile_arrow_patterns()
+        self.__flow.compile_arrow_patterns()
 
     async def travel_to(self, host: str | None, port: int | None) -> None:
         """Ask to leave for another relay. Returns at once; `None` stands for the arguments of `run`.
@@ -113,13 +113,13 @@ class SummonerClient:
         Senders under way have a fifth of a second to finish, and what they return still goes to the old relay.
         """
         self.host, self.port = host, port
-        self._intent.request(ClientIntent.TRAVEL)
+        self.__intent.request(ClientIntent.TRAVEL)
 
     async def quit(self) -> None:
         """Ask `run` to end. Returns at once. What senders return from now on is discarded, so send before."""
-        self._intent.request(ClientIntent.QUIT)
+        self.__intent.request(ClientIntent.QUIT)
 
-    def dna(self, include_context: bool = False) -> NoReturn:
+    def dna(self, include_context: bool = False) -> str:
         """The handlers as text, for merging and translation. Not available yet: raises `NotImplementedError`."""
         raise NotImplementedError(
             f"dna(include_context={include_context}) is not available in this version of the summoner package"
@@ -135,7 +135,7 @@ class SummonerClient:
 
         def decorate(function: Function) -> Function:
             check_handler(function, "upload_states", self.logger)
-            self._registry.schedule(lambda: self._registry.set_upload_states(function))
+            self.__registry.schedule(lambda: self.__registry.set_upload_states(function))
             return function
 
         return decorate
@@ -148,7 +148,7 @@ class SummonerClient:
 
         def decorate(function: Function) -> Function:
             check_handler(function, "download_states", self.logger)
-            self._registry.schedule(lambda: self._registry.set_download_states(function))
+            self.__registry.schedule(lambda: self.__registry.set_download_states(function))
             return function
 
         return decorate
@@ -164,7 +164,7 @@ class SummonerClient:
             check_handler(function, "hook", self.logger)
             check_direction(direction)
             order = check_priority(priority)
-            self._registry.schedule(lambda: self._registry.add_hook(direction, order, function))
+            self.__registry.schedule(lambda: self.__registry.add_hook(direction, order, function))
             return function
 
         return decorate
@@ -182,7 +182,7 @@ class SummonerClient:
         def decorate(function: Function) -> Function:
             check_handler(function, "receive", self.logger)
             receiver = Receiver(function, check_priority(priority))
-            self._registry.schedule(lambda: self._registry.add_receiver(text, receiver))
+            self.__registry.schedule(lambda: self.__registry.add_receiver(text, receiver))
             return function
 
         return decorate
@@ -214,7 +214,7 @@ class SummonerClient:
         def decorate(function: Function) -> Function:
             check_handler(function, "send", self.logger, multi=multi, use_data=use_data)
             mode = check_send_options(
-                flow_in_use=self._flow.in_use,
+                flow_in_use=self.__flow.in_use,
                 multi=multi,
                 use_data=use_data,
                 every=every,
@@ -228,7 +228,7 @@ class SummonerClient:
             sender = Sender(
                 function, multi, on_actions, on_triggers, use_data, mode, when_data, every, run_while
             )
-            self._registry.schedule(lambda: self._registry.add_sender(text, sender))
+            self.__registry.schedule(lambda: self.__registry.add_sender(text, sender))
             return function
 
         return decorate
@@ -254,7 +254,7 @@ class SummonerClient:
         if self.loop.is_closed():
             raise RuntimeError("a client runs once, and this one has: its event loop is closed")
         try:
-            self._configure(config_path, config_dict)
+            self.__configure(config_path, config_dict)
             self.initialize()
             self.set_termination_signals()
             self.loop.run_until_complete(asyncio.sleep(0))  # registrations made so far come first
@@ -262,11 +262,11 @@ class SummonerClient:
         except asyncio.CancelledError:
             self.logger.info("Stopped")
         finally:
-            self._is_closing = True
-            close_loop(self.loop, self._executor, self._log)
+            self.__is_closing = True
+            close_loop(self.loop, self.__executor, self.__log)
             self.logger.info("Client %s has ended", self.name)
 
-    def _configure(self, config_path: str | None, config_dict: dict[str, Any] | None) -> None:
+    def __configure(self, config_path: str | None, config_dict: dict[str, Any] | None) -> None:
         if config_dict is not None and not isinstance(config_dict, dict):
             raise TypeError(f"config_dict must be a dict, got {type(config_dict).__name__}")
         config = load_config(config_path, debug=True) if config_dict is None else config_dict
@@ -274,25 +274,26 @@ class SummonerClient:
         configure_logger(self.logger, settings.logger)
         for warning in warnings:
             self.logger.warning("%s", warning)
-        self._apply(settings)
+        self.__apply(settings)
 
     def set_termination_signals(self) -> None:
         """Let SIGINT and SIGTERM call `shutdown`. May be replaced on an instance; does nothing off the main thread."""
         install_signal_handlers(self.loop, self.shutdown)
 
     def shutdown(self) -> None:
-        """Cancel every task of the loop, the agent's own included, so that `run` returns. Call it on the loop."""
-        if (
-            not self._is_closing
-        ):  # once closing has begun it is bounded, and a second Ctrl-C must not break it off
-            for task in asyncio.all_tasks(self.loop):
+        """Cancel every task of the loop, the agent's own included, so that `run` returns. Call it on the loop.
+
+        A second call, as by an impatient Ctrl-C, disturbs nothing that is cleaning up: the end is bounded anyway.
+        """
+        for task in asyncio.all_tasks(self.loop):
+            if not self.__is_closing and not task.cancelling():
                 task.cancel()
 
     async def run_client(self, host: str, port: int) -> None:
         """Keep sessions up until there is a reason to end, with retries and failover."""
-        await self._machine.run(lambda: self.handle_session(host, port), self._fail_over)
+        await self.__machine.run(lambda: self.handle_session(host, port), self.__fail_over)
 
-    def _fail_over(self) -> None:
+    def __fail_over(self) -> None:
         self.host, self.port = self.default_host, self.default_port
 
     async def handle_session(self, host: str, port: int) -> None:
@@ -301,24 +302,24 @@ class SummonerClient:
         `host` and `port` stand in where `self.host` and `self.port` are `None`. Raises `OSError` if there is no
         connection, `ServerDisconnected` if it ended.
         """
-        while self._intent.pending in (None, ClientIntent.TRAVEL):
-            self._intent.clear()
-            streams = await self._machine.connect(self.host or host, self.port or port)
+        while self.__intent.pending in (None, ClientIntent.TRAVEL):
+            self.__intent.clear()
+            streams = await self.__machine.connect(self.host or host, self.port or port)
             if streams is None:
                 continue
-            await self._run_session(*streams)
-            if self._intent.pending is None:
+            await self.__run_session(*streams)
+            if self.__intent.pending is None:
                 return
 
-    async def _run_session(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._session = Session(self._context)
-        stop_event = self._intent.event
+    async def __run_session(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.__session = Session(self.__context)
+        stop_event = self.__intent.event
         receive = asyncio.create_task(self.message_receiver_loop(reader, stop_event), name="the receive side")
         send = asyncio.create_task(self.message_sender_loop(writer, stop_event), name="the send side")
         try:
-            await run_both_sides(receive, send, stop_event, self._context)
+            await run_both_sides(receive, send, stop_event, self.__context)
         finally:
-            self._session = None
+            self.__session = None
             await close_connection(writer)
             self.logger.info("Disconnected")
 
@@ -328,7 +329,7 @@ class SummonerClient:
         Returns when `stop_event` is set and the line at hand is done with; raises `ServerDisconnected` at the end of
         the stream.
         """
-        await (self._session or Session(self._context)).receive(reader, stop_event)
+        await (self.__session or Session(self.__context)).receive(reader, stop_event)
 
     async def message_sender_loop(self, writer: asyncio.StreamWriter, stop_event: asyncio.Event) -> None:
         """The send side of the current session, or of one of its own if there is none.
@@ -336,4 +337,4 @@ class SummonerClient:
         Returns when `stop_event` is set and the calls under way are over, or when a worker has failed too often;
         raises `ServerDisconnected` when the connection breaks.
         """
-        await (self._session or Session(self._context)).send(writer, stop_event)
+        await (self.__session or Session(self.__context)).send(writer, stop_event)

@@ -66,9 +66,7 @@ class Flow:
 
     def triggers(self, json_dict: dict[str, Any] | None = None) -> type:
         """The signals of `json_dict`, else of the flow's own file, else of the file `TRIGGERS`; see `load_triggers`."""
-        if json_dict is not None:
-            return load_triggers(json_dict=json_dict)
-        return load_triggers() if self.triggers_file is None else load_triggers(self.triggers_file)
+        return load_triggers(self.triggers_file, json_dict=json_dict)
 
 
 def get_token_list(text: str, separator: str) -> list[str]:

@@ -94,7 +94,7 @@ def _recover_line(text: str) -> Any:
         value["content"] = content
     if isinstance(content, dict) and "_version" in content and "_payload" in content and "_type" in content:
         return {
-            "remote_addr": recover(value["remote_addr"], 0, encodings),
+            "remote_addr": recover(value["remote_addr"], 1, encodings),
             "content": _open_envelope(content, left),
         }
     return recover(value, 0, encodings)
@@ -152,7 +152,8 @@ def _cast(value: Any, types: Any, depth: int, encodings: int) -> Any:
     """`value` recovered and cast along its tree of types, from the outside in (W1).
 
     Values already of the type they should have, strings included, are not looked into; containers test for that
-    themselves, which spares a call for nearly every leaf.
+    themselves, which spares a call for nearly every leaf. The depth is bounded where it grows: in `recover`, and by the
+    tree of types, which parsing has bounded.
     """
     if isinstance(types, str) and types not in _CASTS:
         types = recover(types, depth, encodings)  # "null", or a tree that was itself encoded
@@ -161,8 +162,6 @@ def _cast(value: Any, types: Any, depth: int, encodings: int) -> Any:
         return value if exact else _cast_leaf(recover(value, depth, encodings), types)
     if isinstance(value, str) and isinstance(types, list | dict):
         value, encodings = unwrap(value, encodings)
-    if depth >= MAX_DEPTH and isinstance(value, list | dict):
-        raise too_deep()
     if isinstance(value, dict) and isinstance(types, dict):
         members = {}
         for key, name in types.items():

@@ -36,7 +36,6 @@ WORKING_DIR = Path(sys.argv[0] if sys.argv else "").resolve().parent
 """The directory of the running script, fixed when this module is imported; trigger files are looked up there."""
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_OBJECT_ATTRIBUTES = frozenset(dir(object))
 _logger = logging.getLogger(__name__)
 
 
@@ -55,10 +54,7 @@ def load_triggers(
             return build_triggers(parse_signal_tree_lines(text.splitlines()))
         if json_dict is not None:
             return build_triggers(json_dict)
-        path = WORKING_DIR / (triggers_file or "TRIGGERS")
-        if not path.exists():
-            raise FileNotFoundError(f"trigger file not found: {path}")
-        return build_triggers(parse_signal_tree(path))
+        return build_triggers(parse_signal_tree(WORKING_DIR / (triggers_file or "TRIGGERS")))
     except RecursionError:
         raise ValueError("the tree of signals is nested too deep") from None
 
@@ -159,6 +155,10 @@ def _signals(tree: Mapping[str, Any], path: tuple[int, ...]) -> Iterator[Signal]
 
 
 def _is_usable(name: Any) -> bool:
-    if not isinstance(name, str) or not name or name.startswith("_"):
-        return False
-    return not keyword.iskeyword(name) and name not in _OBJECT_ATTRIBUTES and name != "name_of"
+    """Whether a name can be an attribute of its own; those of every object begin with an underscore."""
+    return (
+        isinstance(name, str)
+        and name not in ("", "name_of")
+        and not name.startswith("_")
+        and not keyword.iskeyword(name)
+    )

@@ -215,7 +215,7 @@ def _check_when_data(when_data: Any, use_data: bool) -> None:
 def _underlying_function(fn: Any) -> Any:
     while isinstance(fn, functools.partial):
         fn = fn.func
-    return type(fn).__call__ if callable(fn) and not inspect.isroutine(fn) else fn
+    return fn if inspect.isroutine(fn) else type(fn).__call__
 
 
 def _check_count(parameters: list[inspect.Parameter], expected: int, handler: str) -> None:

@@ -36,8 +36,7 @@ STALLED_AFTER = 1.0
 class _State(Enum):
     OPEN = auto()
     FINISHING = auto()  # nothing more is read; the lines that were read are still forwarded
-    CLOSING = auto()  # out of the room; its last words are on their way
-    LOST = auto()
+    LEAVING = auto()  # out of the room; its last words may be on their way
 
 
 class Connection(asyncio.Protocol):
@@ -78,7 +77,7 @@ class Connection(asyncio.Protocol):
         self.address = format_addr(peer)
         self.encoder = frames.FrameEncoder(self.address, self._settings.max_frame_bytes)
         if peer is None or not self._relay.admit(self, now):
-            self._state = _State.CLOSING
+            self._state = _State.LEAVING
             self._transport.abort()
             return
         if self._settings.lines_per_minute is not None:
@@ -113,8 +112,7 @@ class Connection(asyncio.Protocol):
         for timer in (self._turn, self._deadline):
             if timer is not None:
                 timer.cancel()
-        self._state = _State.LOST
-        self._outbox.clear()
+        self._state = _State.LEAVING
         self._report_drops()
         self._relay.leave(self)
         if self._waiting:
@@ -137,7 +135,7 @@ class Connection(asyncio.Protocol):
 
     def warn(self, notices: bytes) -> None:
         """Queue notices to the client itself, if it is still there to read them."""
-        if self._state in (_State.OPEN, _State.FINISHING):
+        if self._state is not _State.LEAVING:
             self.send(notices)
 
     def flush(self) -> None:
@@ -156,7 +154,7 @@ class Connection(asyncio.Protocol):
             return
         if self._dropped_lines:
             self._report_drops()
-        if self._state is _State.CLOSING:
+        if self._state is _State.LEAVING:
             self._end_writing()
 
     @property
@@ -182,9 +180,9 @@ class Connection(asyncio.Protocol):
         if self._deadline is not None:
             self._deadline.cancel()
         self._deadline = self._loop.call_later(grace, self._transport.abort)
-        if self._state is _State.CLOSING:
+        if self._state is _State.LEAVING:
             return
-        self._state = _State.CLOSING
+        self._state = _State.LEAVING
         self._relay.leave(self)
         if self._turn is not None:
             self._turn.cancel()
@@ -209,7 +207,7 @@ class Connection(asyncio.Protocol):
             elif received.overlong:
                 self.warn_too_long(1)
             self._waiting += received.lines[:admitted]
-        if received.invalid:
+        if received.invalid and self._state is not _State.LEAVING:
             self._relay.logger.warning("%s is disconnected: it sent bytes that are not UTF-8", self.address)
             self._state = _State.FINISHING
         if self._turn is None:
@@ -225,16 +223,16 @@ class Connection(asyncio.Protocol):
         self._turn = None
         pause = 0.0
         lines = self._waiting
-        if lines and self._relay.is_behind(self):
-            self._wait_for_turn(CATCH_UP_CHECK)
-            return
         if lines:
+            if self._relay.everybody_is_behind(self):
+                self._wait_for_turn(CATCH_UP_CHECK)
+                return
             if self._settings.pauses:
                 pause = self._settings.pause_after_line(self._relay.recipients_of(self))
             most = 1 if pause else LINES_PER_TURN
             self._waiting = lines[most:]
             self._relay.forward(self, lines[:most])
-        if self._state in (_State.OPEN, _State.FINISHING):
+        if self._state is not _State.LEAVING:
             self._plan_next_turn(pause)
 
     def _plan_next_turn(self, pause: float) -> None:

@@ -25,12 +25,14 @@ class _AnnouncingServer(SummonerServer):
         print(f"The relay listens on {', '.join(addresses)}. Ctrl-C stops it.", flush=True)  # noqa: T201
 
 
-def main(arguments: Sequence[str] | None = None, default_config: Path | None = None) -> int:
+def main(
+    arguments: Sequence[str] | None = None, default_config: Path | None = None, prog: str = "server.py"
+) -> int:
     """Parse the command line, `sys.argv` by default, and run a relay until it is stopped; returns the exit status.
 
     `default_config` is read if it exists and `--config` is not given.
     """
-    options = _parser(default_config).parse_args(arguments)
+    options = _parser(default_config, prog).parse_args(arguments)
     try:
         config = _configuration(options.config, default_config)
         host = options.host or config.get("host") or DEFAULT_HOST
@@ -39,18 +41,18 @@ def main(arguments: Sequence[str] | None = None, default_config: Path | None = N
         config |= {"host": host, "port": port}
         _AnnouncingServer(name="server").run(host=host, port=port, config_dict=config)
     except (ConfigError, UnsupportedVersionError) as error:
-        return _failure(2, str(error))
+        return _failure(prog, 2, str(error))
     except OSError as error:
-        return _failure(1, f"cannot listen on {host} port {port}: {_reason(error)}")
+        return _failure(prog, 1, f"cannot listen on {host} port {port}: {_reason(error)}")
     return 0
 
 
-def _parser(default_config: Path | None) -> argparse.ArgumentParser:
+def _parser(default_config: Path | None, prog: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="server.py",
+        prog=prog,
         description="The relay that agents meet on. It forwards every line to all other clients.",
     )
-    default = default_config or "built-in defaults"
+    default = str(default_config or "built-in defaults").replace("%", "%%")
     parser.add_argument(
         "--config", type=Path, metavar="PATH", help=f"JSON configuration (default: {default})"
     )
@@ -94,6 +96,6 @@ def _reason(error: OSError) -> str:
     return (error.strerror or str(error)).rpartition(": ")[2]  # without the address, which we have said
 
 
-def _failure(status: int, message: str) -> int:
-    print(f"server.py: {message}", file=sys.stderr)  # noqa: T201
+def _failure(prog: str, status: int, message: str) -> int:
+    print(f"{prog}: {message}", file=sys.stderr)  # noqa: T201
     return status

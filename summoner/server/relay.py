@@ -130,7 +130,7 @@ class Relay:
         """How many would get a line of this author now."""
         return len(self._members) - (author in self._members)
 
-    def is_behind(self, author: Connection) -> bool:
+    def everybody_is_behind(self, author: Connection) -> bool:
         """Whether everybody who would get a line of this author, and still reads, has much waiting already.
 
         The author then waits for the fastest of them, so that a burst is not lost where all can bear it in time. No
@@ -147,11 +147,10 @@ class Relay:
         joined_frames, lines_sent = author.encoder.encode(lines)
         if len(lines_sent) < len(lines):
             author.warn_too_long(len(lines) - len(lines_sent))
-        if joined_frames:
-            for member in tuple(self._members):  # a member whose queue overflows leaves
-                if member is not author:
-                    member.send(joined_frames)
-            self._traffic_log.forwarded(author.address, lines_sent)
+        for member in tuple(self._members):  # a member whose queue overflows may leave
+            if member is not author:
+                member.send(joined_frames)
+        self._traffic_log.forwarded(author.address, lines_sent)
 
     def force_out(self, author: Connection) -> None:
         """Disconnect a client that sends far more than the room allows, and refuse its address for a while (S6)."""

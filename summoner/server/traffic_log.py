@@ -43,9 +43,8 @@ class _ForwardedLine(dict[str, Any]):
     """A record that JSON log files hold as an object and everything else shows as compact JSON."""
 
     def __str__(self) -> str:
-        return json.dumps(self, separators=(",", ":")).replace(
-            "\x7f", "\\u007f"
-        )  # the control character JSON allows
+        text = json.dumps(self, separators=(",", ":"))
+        return text.replace("\x7f", "\\u007f")  # the one control character that JSON lets through
 
 
 def _reduced(line: str, keys: frozenset[str]) -> Any:

@@ -5,6 +5,7 @@ import inspect
 import sys
 import textwrap
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import PurePath
 from types import ModuleType
 from typing import Any
@@ -64,10 +65,8 @@ def _names_in(annotation: ast.AST) -> set[str]:
         if isinstance(node, ast.Name):
             names.add(node.id)
         elif isinstance(node, ast.Constant) and isinstance(node.value, str):  # a quoted annotation
-            try:
+            with suppress(SyntaxError, ValueError):
                 names |= _names_in(ast.parse(node.value, mode="eval"))
-            except (SyntaxError, ValueError):
-                continue
     return names
 
 
@@ -115,9 +114,9 @@ def resolve_import_statement(name: str, value: Any, known_modules: Iterable[str]
         return f"import {value.__name__}" + ("" if value.__name__ == name else f" as {name}")
     defined_as = getattr(value, "__qualname__", name)
     for module in (*known_modules, getattr(value, "__module__", None)):
-        if not isinstance(module, str) or module == "__main__":
+        if module is None or module == "__main__":
             continue
         for original in (name, defined_as):
-            if original.isidentifier() and getattr(sys.modules.get(module), original, None) is value:
+            if getattr(sys.modules.get(module), original, None) is value:
                 return f"from {module} import {original}" + ("" if original == name else f" as {name}")
     return None

@@ -1,4 +1,4 @@
-"""What the ORM's tests share: a model with a field of every type, a session without a thread, a work that stands still."""
+"""What the ORM's tests share: a model with every type, a session without a thread, a work that waits."""
 
 import asyncio
 import sqlite3
@@ -50,7 +50,7 @@ def session_in_memory() -> Iterator[tuple[Session, list[str]]]:
 
 
 class Gate:
-    """A work that inserts a row named "gate", and before that stands still on the database's thread until it is let go.
+    """A work that stands still on the database's thread until it is let go, then inserts a row named "gate".
 
     Made on the event loop of the test.
     """

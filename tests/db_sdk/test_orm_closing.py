@@ -323,33 +323,30 @@ async def test_a_path_is_a_path_and_never_a_uri(tmp_path):
 
 
 async def test_the_one_private_thing_of_aiosqlite_that_is_relied_on_is_still_there():
+    class Nobody:
+        def get_loop(self):
+            return self
+
+        def call_soon_threadsafe(self, *_):
+            answered.set()
+
+    answered, threads = threading.Event(), []
     connection = aiosqlite.connect(":memory:")
     try:
-        assert callable(connection._tx.put_nowait), (
-            "db_sdk.connection puts its functions into aiosqlite's queue"
-        )
         await connection
-        called = threading.Event()
-
-        class Nobody:
-            def get_loop(self):
-                return self
-
-            def call_soon_threadsafe(self, *_):
-                called.set()
-
-        ran = []
-        connection._tx.put_nowait((Nobody(), lambda: ran.append(threading.current_thread())))
-        await connection.execute("SELECT 1")
-        assert called.is_set()
-        assert ran != [threading.main_thread()]
+        connection._tx.put_nowait((Nobody(), lambda: threads.append(threading.current_thread())))
+        assert answered.wait(20), "aiosqlite no longer calls what db_sdk.connection puts into its queue"
+        assert threads != [threading.main_thread()]
     finally:
         await connection.close()
+    threads[0].join(20)
 
 
 ENDINGS = {
     "forgotten while open": "",
-    "forgotten in a transaction": "await db.transaction().__aenter__(); await db.execute('INSERT INTO t VALUES (2)')",
+    "forgotten in a transaction": (
+        "await db.transaction().__aenter__(); await db.execute('INSERT INTO t VALUES (2)')"
+    ),
     "closed at exit": "atexit.register(db.close_sync)",
     "exit from inside of a statement": (
         "inside = threading.Event(); "

@@ -353,6 +353,18 @@ async def test_a_transaction_that_is_cancelled_while_it_commits_is_kept(db):
     assert await names(db) == ["kept"]
 
 
+async def test_a_generator_that_is_closed_inside_of_a_transaction_undoes_it(db):
+    async def generator():
+        async with db.transaction():
+            await Item.insert(db, name="undone")
+            yield
+
+    async with contextlib.aclosing(generator()) as opened:
+        await anext(opened)
+    await asyncio.create_task(Item.insert(db, name="kept"))
+    assert await names(db) == ["kept"]
+
+
 async def test_a_timeout_inside_a_transaction_undoes_it(db):
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.01), db.transaction():
@@ -400,6 +412,8 @@ def test_a_transaction_that_was_abandoned_with_its_loop_is_undone_for_the_next_o
         await inside.wait()
         tasks.append(asyncio.ensure_future(Item.insert(db, name="never")))
         await turns()
+        for task in tasks:
+            task._log_destroy_pending = False  # that is what this test is about
         return tasks
 
     async def next_one(expected):

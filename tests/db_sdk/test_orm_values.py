@@ -2,6 +2,7 @@
 
 import json
 import math
+import time
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
@@ -137,10 +138,20 @@ def test_a_stored_value_of_another_type_is_an_error_that_names_its_field_and_not
         assert str(stored)[:20] not in str(raised.value)
 
 
+@pytest.fixture
+def far_from_utc(monkeypatch):
+    monkeypatch.setenv("TZ", "UTC-9")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.mark.usefixtures("far_from_utc")
 @pytest.mark.parametrize(
     "text", ["2026-11-21 08:15:46", "2026-11-21T08:15:46+00:00", "2026-11-21T10:15:46+02:00"]
 )
-def test_moments_of_the_first_generation_are_read_in_both_of_their_forms(text):
+def test_moments_of_the_first_generation_are_read_in_each_of_their_forms_wherever_we_are(text):
     with session_in_memory() as (session, _):
         session.execute("INSERT INTO item (name, at) VALUES ('x', ?)", (text,))
         assert session.find(Item, fields=["at"]) == [{"at": datetime(2026, 11, 21, 8, 15, 46, tzinfo=UTC)}]

@@ -8,7 +8,6 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -225,6 +224,25 @@ def test_many_peers_are_counted_and_the_first_are_listed(
     assert "Conversations · 2, the first 1 are shown" in run("inspect", database).out
 
 
+def test_a_database_before_the_first_conversation_is_named_by_its_file(tmp_path: Path) -> None:
+    asyncio.run(talk(tmp_path, FakeClock(), turns=0))
+    path = database_path(tmp_path, ALICE.agent_id)
+    altered(path, "DELETE FROM half_open")
+    result = run("inspect", path)
+    assert result.out.startswith(f"Agent {ALICE.agent_id}\n")
+    assert "No conversations yet." in result.out
+
+
+@pytest.mark.parametrize("columns", ["id", "self_id, role, peer_id", "peer_id, role, state"])
+def test_tables_with_other_columns_are_shown_as_far_as_they_go(tmp_path: Path, columns: str) -> None:
+    path = tmp_path / "other.db"
+    tables = ("role_state", "nonce_event", "pin", "outbox", "half_open", "audit")
+    altered(path, *(f"CREATE TABLE {table} ({columns})" for table in tables))
+    altered(path, *(f"INSERT INTO {table} DEFAULT VALUES" for table in tables))
+    result = run("inspect", path)
+    assert (result.status, result.err.count("\n")) in [(0, 0), (2, 1)]
+
+
 @pytest.mark.parametrize("content", [b"", b"no database at all, only text that is long enough" * 50])
 def test_a_file_that_is_no_agents_database_is_one_line(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "other.db"
@@ -243,7 +261,7 @@ def test_a_file_that_is_not_there_is_one_line_and_is_not_made(tmp_path: Path) ->
 
 
 @pytest.fixture
-def named(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def named(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A home with the identities of both, whose passphrases are their names."""
     monkeypatch.delenv(PASSPHRASE_VARIABLE, raising=False)
     for name, identity in (("alice", ALICE), ("bob", BOB)):

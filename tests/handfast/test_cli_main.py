@@ -11,6 +11,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
+from handfast import agent_script
 from handfast.cli import agent as agent_module
 from handfast.cli import command_line, main
 
@@ -89,8 +90,8 @@ def test_a_wrong_command_line_is_one_line_and_status_2(words: list[str]) -> None
 
 
 def test_an_error_never_carries_control_characters_to_the_terminal() -> None:
-    error = one_line(run("inspect", "\x1b[2Jnothing\nhere"))
-    assert "\x1b" not in error
+    error = one_line(run("inspect", "\x1b[2J\x07nothing\nhere"))
+    assert not any(character in error for character in "\x1b\x07")
     assert "nothing here: no such database" in error
 
 
@@ -118,7 +119,7 @@ def test_the_agent_gets_its_arguments_untouched_and_a_home_that_they_can_overrul
     assert program == interpreter == sys.executable
     assert Path(script).name == "agent.py"
     assert Path(script).is_file()
-    home = str(agent_module.default_home())
+    home = str(agent_script.default_home())
     assert rest == [
         "--home",
         home,
@@ -132,8 +133,8 @@ def test_an_installed_agent_keeps_its_files_in_the_current_directory(
 ) -> None:
     (tmp_path / "installed").mkdir()
     (tmp_path / "installed" / "agent.py").touch()
-    monkeypatch.setattr(agent_module, "_IN_CHECKOUT", tmp_path / "no checkout")
-    monkeypatch.setattr(agent_module, "_INSTALLED", tmp_path / "installed")
+    monkeypatch.setattr(agent_script, "IN_CHECKOUT", tmp_path / "no checkout")
+    monkeypatch.setattr(agent_script, "INSTALLED", tmp_path / "installed")
     monkeypatch.chdir(tmp_path)
     assert agent_module.agent_command(["--name", "x"])[1:] == [
         str(tmp_path / "installed" / "agent.py"), "--home", str(tmp_path), "--name", "x",
@@ -141,8 +142,8 @@ def test_an_installed_agent_keeps_its_files_in_the_current_directory(
 
 
 def test_an_agent_that_is_not_there_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for place in ("_IN_CHECKOUT", "_INSTALLED"):
-        monkeypatch.setattr(agent_module, place, tmp_path)
+    for place in ("IN_CHECKOUT", "INSTALLED"):
+        monkeypatch.setattr(agent_script, place, tmp_path)
     result = run("agent", "--name", "x")
     assert result.status == 2
     assert "missing" in one_line(result)

@@ -1,5 +1,6 @@
 """Two whole agents over a fake link: what happens when everything works, and when lines are lost, repeated or forged."""
 
+import asyncio
 import random
 from typing import Any
 
@@ -9,6 +10,7 @@ from fake_world import START, End, FakeClock, Link, make_identity
 from handfast.audit import first_broken
 from handfast.conversation.model import Role, Settings, State
 from handfast.dialogue import Dialogue
+from handfast.errors import StorageError
 from handfast.session.v1 import make_hs, seal
 from handfast.wire.text import b64encode
 
@@ -429,8 +431,9 @@ async def test_a_dialogue_that_says_what_cannot_be_sent_is_its_own_failure(messa
 
 
 async def test_half_open_conversations_with_strangers_are_bounded() -> None:
-    _, (alice, bob), _link = world()
+    clock, (alice, bob), _link = world()
     for number in range(1000):
+        clock.seconds += 0.06
         await alice.receive(
             {"to": None, "intent": "register", "from": make_identity(f"stranger {number}").agent_id}
         )
@@ -479,16 +482,172 @@ async def test_an_envelope_with_no_message_inside_is_refused() -> None:
 
 
 async def test_the_audit_log_is_bounded_under_a_storm_of_refused_messages_and_its_chain_holds() -> None:
-    clock, (alice, bob), _link = world()
+    clock, (alice, bob), link = world(reconnect_every=None, lost_memory_after=1e9)
+    await link.register()
+    await link.advance(clock, 6)
+    told = len(alice.store.audit_rows)  # type: ignore[attr-defined]
     for number in range(500):
         nonce = f"{number:032x}"
         await alice.receive(
             {"to": alice.id, "intent": "confirm", "from": bob.id, "my_nonce": nonce, "hs": None}
         )
-    assert len(alice.store.audit_rows) == 50  # type: ignore[attr-defined]
+    assert len(alice.store.audit_rows) == told + 50  # type: ignore[attr-defined]
+    forged = {"to": alice.id, "intent": "confirm", "from": bob.id, "my_nonce": "ab" * 16}
+    await alice.receive(forged | {"hs": Attacker(clock).hs("response", "ab" * 16)})
+    assert alice.refusals()[-1] == "key_changed", "noise does not hide that somebody poses as a known peer"
+    assert "key_changed" in alice.store.audit_rows[-1].detail  # type: ignore[attr-defined]
     clock.seconds += 10
     await alice.receive(
         {"to": alice.id, "intent": "confirm", "from": bob.id, "my_nonce": "ee" * 16, "hs": None}
     )
     assert '"refusals_not_listed_before": 450' in alice.store.audit_rows[-1].detail  # type: ignore[attr-defined]
     assert first_broken(alice.store.audit_rows) is None  # type: ignore[attr-defined]
+
+
+async def test_a_cancelled_handler_leaves_a_conversation_that_goes_on() -> None:
+    clock, (alice, bob), link = world()
+    inner, committed = alice.store, asyncio.Event()
+
+    class Slow:
+        """Commits, and lets others have a turn before it says so, as a real database does."""
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(inner, name)
+
+        async def run(self, work: Any) -> Any:
+            result = await inner.run(work)
+            committed.set()
+            await asyncio.sleep(0)
+            return result
+
+    alice.store = Slow()  # type: ignore[assignment]
+    alice.driver = alice.new_driver()
+    await bob.receive({"to": None, "intent": "register", "from": alice.id})
+    (confirm,) = bob.take()
+    handler = asyncio.create_task(alice.receive(confirm))
+    await committed.wait()
+    handler.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await handler
+    await link.advance(clock, 5, register_every=None)
+    assert alice.closed(INIT) == bob.closed(RESP) == 1
+
+
+async def test_an_hs_repeated_under_another_id_pins_nothing_and_locks_nobody_out() -> None:
+    clock, (alice, bob), link = world()
+    await alice.receive({"to": None, "intent": "register", "from": bob.id})
+    (confirm,) = alice.take()
+    stranger = make_identity("nobody").agent_id
+    await bob.receive(confirm | {"from": stranger})
+    assert await bob.driver.state(INIT, stranger) != await bob.driver.state(INIT, alice.id)
+    assert bob.store.pins == {}  # type: ignore[attr-defined]
+    await link.register()
+    await link.advance(clock, 60)
+    assert alice.closed(INIT) >= 1
+    assert bob.closed(INIT) >= 1
+    assert set(bob.store.pins) == {alice.id}  # type: ignore[attr-defined]
+    assert stranger not in {peer for _, peer in bob.store.rows}  # type: ignore[attr-defined]
+    assert bob.store.half_open == {}  # type: ignore[attr-defined]
+
+
+async def test_made_up_ids_with_made_up_keys_leave_nothing_behind() -> None:
+    clock, (alice, bob), link = world()
+    for number in range(2000):
+        clock.seconds += 0.06
+        stranger = make_identity(f"made up {number}")
+        nonce = f"{number:032x}"
+        hs = make_hs("response", nonce, stranger.exchange_key.public, stranger.signing_key, clock.now(), None)
+        await alice.receive(
+            {"to": alice.id, "intent": "confirm", "from": stranger.agent_id, "my_nonce": nonce, "hs": hs}
+        )
+        alice.take()
+    assert len(alice.store.half_open) == 256  # type: ignore[attr-defined]
+    assert len(alice.store.nonces) <= 2 * 256  # type: ignore[attr-defined]
+    assert alice.store.rows == alice.store.pins == {}  # type: ignore[attr-defined]
+    await link.register()
+    assert alice.closed(INIT) == bob.closed(INIT) == 1
+    await link.advance(clock, 60, register_every=None)
+    assert alice.store.half_open == {}  # type: ignore[attr-defined]
+    assert [row.event for row in alice.store.audit_rows] == [
+        "pinned",
+        "session",
+        "closed",
+        "session",
+        "closed",
+    ]  # type: ignore[attr-defined]
+
+
+async def test_an_invented_register_makes_us_say_no_more_than_two_lines() -> None:
+    clock, (alice, _), link = world()
+    await alice.receive({"to": None, "intent": "register", "from": make_identity("invented").agent_id})
+    await link.advance(clock, 60, register_every=None)
+    assert len(link.recorded) == 2
+
+
+async def test_after_an_outage_of_minutes_a_new_handshake_is_made_instead_of_repeating_a_stale_one() -> None:
+    clock, (alice, bob), link = world()
+    link.fate = lambda line: 0 if line["intent"] == "request" else 1
+    await link.register()
+    clock.seconds += 120  # no tick: without a session nothing runs
+    link.fate = lambda line: 1
+    await link.advance(clock, 3)
+    assert (alice.closed(INIT), alice.closed(RESP)) == (1, 1)
+    assert alice.refusals() == bob.refusals() == []
+
+
+async def test_after_a_long_absence_a_peer_that_still_waits_gets_its_answer() -> None:
+    clock, (alice, bob), link = world()
+    await bob.receive({"to": None, "intent": "register", "from": alice.id})
+    link.fate = lambda line: 0 if line["intent"] == "respond" else 1
+    await link.settle()
+    waiting = await alice.driver.state(INIT, bob.id)
+    clock.seconds += 40
+    await bob.restart()
+    assert await bob.state(RESP, alice) is State.RESP_EXCHANGE
+    (answer,) = bob.take()
+    assert answer["your_nonce"] == waiting.local_nonce
+    await link.advance(clock, 4, register_every=None)
+    assert await bob.state(RESP, alice) is State.RESP_READY
+
+
+async def test_one_pair_whose_storage_fails_does_not_hold_up_the_others() -> None:
+    clock, ends, link = world(3)
+    alice, bob, carol = ends
+    link.fate = lambda line: 0 if line["intent"] == "respond" else 1
+    await link.register()
+    inner = alice.store
+
+    class Damaged:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(inner, name)
+
+        async def run(self, work: Any) -> Any:
+            def checked(transaction: Any) -> Any:
+                load = transaction.load
+
+                def guarded(role: Role, peer: str) -> Any:
+                    if peer == bob.id:
+                        raise StorageError("damaged")
+                    return load(role, peer)
+
+                transaction.load = guarded
+                return work(transaction)
+
+            return await inner.run(checked)
+
+    alice.driver._store = Damaged()  # type: ignore[assignment]
+    link.fate = lambda line: 1
+    failures = 0
+    for _ in range(60):
+        clock.seconds += 0.25
+        try:
+            await alice.driver.tick()
+        except StorageError:
+            failures += 1
+        for line in alice.take():
+            await carol.receive(line)
+        for line in carol.take():
+            if line["to"] == alice.id:
+                await alice.receive(line)
+    assert failures > 5
+    assert alice.closed(INIT) == 1

@@ -125,7 +125,9 @@ def test_a_changed_row_breaks_the_chain_at_its_place(change: dict[str, Any]) -> 
         assert first_broken(rows) == rows[at].seq
 
 
-@pytest.mark.parametrize("change", [{"digest": FIRST_DIGEST}, {"seq": 0}, {"detail": "{}"}, {"at": 0.0}], ids=str)
+@pytest.mark.parametrize(
+    "change", [{"digest": FIRST_DIGEST}, {"seq": 0}, {"detail": "{}"}, {"at": 0.0}], ids=str
+)
 def test_a_changed_first_row_breaks_the_chain_at_its_place(change: dict[str, Any]) -> None:
     first = replace(ROWS[0], **change)
     assert first_broken([first, *ROWS[1:]]) == first.seq

@@ -17,8 +17,12 @@ from collections.abc import Iterator
 from typing import Any
 
 from summoner.client import SummonerClient
+from summoner.protocol import Event, Move
+from summoner.protocol.triggers import load_triggers
 
 PATIENCE = 10.0
+
+Trigger: Any = load_triggers(json_dict={"ok": None, "other": None, "parent": {"child": None}})
 
 _numbers = itertools.count()
 
@@ -162,6 +166,11 @@ class ClientUnderTest(SummonerClient):
         self.log = RecordKeeper()
         self.logger.addHandler(self.log)
 
+    @property
+    def registry(self) -> Any:
+        """The client's index of handlers."""
+        return self._SummonerClient__registry  # type: ignore[attr-defined]
+
     def with_arrows(self) -> "ClientUnderTest":
         """Switch the flow on, with the usual arrows."""
         self.flow().activate().add_arrow_style("-", ("[", "]"), ",", ">")
@@ -250,6 +259,18 @@ def collect(client: ClientUnderTest) -> Seen:
     @client.receive(route="")
     async def take(payload: Any) -> None:
         seen.put(payload)
+
+    return seen
+
+
+def report_events(client: ClientUnderTest) -> Seen:
+    """Register a receiver that shows each payload, and reports it as the data of a `Move` to the senders."""
+    seen = Seen()
+
+    @client.receive(route="--> S")
+    async def report(payload: Any) -> Event:
+        seen.put(payload)
+        return Move(Trigger.other if payload == "other" else Trigger.ok, data=payload)
 
     return seen
 

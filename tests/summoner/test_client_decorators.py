@@ -100,7 +100,7 @@ def test_invalid_options_of_send_are_refused(
     decorate = client.send(route="", **options)
     with pytest.raises(error):
         decorate(function)
-    assert not client._registry.pending
+    assert not client.registry.pending
 
 
 def test_empty_filters_alone_are_worth_a_warning(client: ClientUnderTest) -> None:
@@ -219,7 +219,7 @@ def test_registering_again_replaces_with_a_warning_and_routes_are_stripped(clien
         async def upload(payload: Any) -> Any: ...
 
     client.loop.run_until_complete(asyncio.sleep(0))
-    assert list(client._registry.receivers) == ["A--[]-->B"]
+    assert list(client.registry.receivers) == ["A--[]-->B"]
     assert len(client.log.matching("is replaced")) == 2
 
 
@@ -230,9 +230,9 @@ def test_the_flow_may_be_set_up_after_the_decorators_and_before_the_loop_runs(
     async def take(payload: Any) -> None: ...
 
     client.with_arrows()
-    assert not client._registry.receivers
+    assert not client.registry.receivers
     client.loop.run_until_complete(asyncio.sleep(0))
-    assert list(client._registry.parsed_routes) == ["A--[]-->B"]
+    assert list(client.registry.parsed_routes) == ["A--[]-->B"]
 
 
 @pytest.fixture

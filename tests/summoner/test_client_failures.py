@@ -177,12 +177,13 @@ def test_scenario_21_quit_by_one_of_several_senders_ends_the_client_with_one_wor
     @client.send(route="")
     async def leave() -> str:
         await client.quit()
-        await asyncio.sleep(0)
+        await asyncio.sleep(0.01)
         finished.put("what follows quit in the sender that asked")
         return "discarded"
 
     @client.send(route="")
     async def other() -> str:
+        finished.put("a call that would be discarded")
         return "discarded too"
 
     with client.running(server, sender={"concurrency_limit": 1}) as thread:
@@ -190,7 +191,8 @@ def test_scenario_21_quit_by_one_of_several_senders_ends_the_client_with_one_wor
         thread.join(10)
         assert not thread.is_alive()
     assert connection.read_rest() == b""
-    finished.next()
+    assert finished.next() == "what follows quit in the sender that asked"
+    assert finished.empty()
 
 
 def test_scenario_21_quit_in_a_send_hook_still_sends_the_rest_of_the_list(

@@ -1,21 +1,26 @@
-"""The small parts of the client by themselves: lines, the bounded log, the configuration."""
+"""The small parts of the client by themselves: lines, the bounded log, the configuration, the threads."""
 
 import asyncio
 import contextlib
 import logging
+import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scripted_server import RecordKeeper, SkippingLoop
+from scripted_server import PATIENCE, RecordKeeper, SkippingLoop
 
+from summoner.client._executor import DaemonExecutor
 from summoner.client._line_splitter import LineSplitter
 from summoner.client._logging import LimitedLog
 from summoner.client._settings import ClientSettings, read_settings
 from summoner.config import ConfigError
+from summoner.utils import load_config
 
 LIMIT = 6
+STOCK_CONFIGURATION = str(Path(__file__).parents[2] / "configs" / "client_config.json")
 
 pieces = st.lists(st.text("ab\n", max_size=20).map(str.encode), max_size=12)
 
@@ -108,3 +113,30 @@ def test_the_drain_setting_is_taken_for_what_it_is_worth() -> None:
     settings, _ = read_settings({"hyper_parameters": {"sender": {"batch_drain": "", "concurrency_limit": 7}}})
     assert settings.batch_drain is False
     assert settings.queue_maxsize == 7
+
+
+def test_a_thread_that_has_finished_takes_the_next_call() -> None:
+    executor = DaemonExecutor()
+    threads = {executor.submit(threading.get_ident).result(PATIENCE) for _ in range(5)}
+    assert len(threads) == 1
+    assert executor.close(PATIENCE)
+    with pytest.raises(RuntimeError):
+        executor.submit(threading.get_ident)
+
+
+def test_a_closing_executor_drops_what_waits_and_leaves_behind_what_is_stuck() -> None:
+    executor = DaemonExecutor()
+    release = threading.Event()
+    stuck = [executor.submit(release.wait, PATIENCE) for _ in range(40)]
+    assert not executor.close(0)
+    release.set()
+    executor.shutdown()
+    assert [call.cancelled() for call in stuck] == sorted(call.cancelled() for call in stuck)
+    assert stuck[0].result()
+    assert stuck[-1].cancelled()
+
+
+def test_the_stock_configuration_is_valid_and_never_gives_up() -> None:
+    settings, warnings = read_settings(load_config(STOCK_CONFIGURATION))
+    assert settings.primary_retry_limit is None
+    assert not warnings

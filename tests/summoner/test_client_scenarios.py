@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from scripted_server import (
+    PATIENCE,
     ClientUnderTest,
     ScriptedServer,
     Seen,
@@ -20,6 +21,9 @@ from scripted_server import (
     unused_port,
 )
 
+from summoner.client import ServerDisconnected
+from summoner.protocol import Direction
+
 server = pytest.fixture(a_server)
 client = pytest.fixture(a_client)
 
@@ -31,6 +35,24 @@ def test_scenario_10_a_client_without_handlers_connects_and_sends_no_bytes(
         connection = server.accept()
         connection.send("lines", "nobody", native_line("reads"))
     assert connection.read_rest() == b""
+
+
+def test_scenario_10_without_receivers_lines_are_discarded_before_the_hooks(client: ClientUnderTest) -> None:
+    hooked = Seen()
+
+    @client.hook(Direction.RECEIVE)
+    async def never(payload: Any) -> None:
+        hooked.put(payload)
+
+    async def receive() -> None:
+        reader = asyncio.StreamReader()
+        reader.feed_data(b"lines\nnobody\nreads")
+        reader.feed_eof()
+        with pytest.raises(ServerDisconnected):
+            await client.message_receiver_loop(reader, asyncio.Event())
+
+    client.loop.run_until_complete(asyncio.wait_for(receive(), PATIENCE))
+    assert hooked.empty()
 
 
 def test_scenario_11_a_payload_becomes_a_typed_frame(server: ScriptedServer, client: ClientUnderTest) -> None:
@@ -224,7 +246,7 @@ def test_scenario_15_a_call_under_way_may_finish_before_the_client_travels(
     async def slow() -> str:
         under_way.put(True)
         await leaving.wait()
-        await asyncio.sleep(0)
+        await asyncio.sleep(0.01)
         return "from before"
 
     try:

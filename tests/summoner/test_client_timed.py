@@ -8,14 +8,18 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from scripted_server import ClientUnderTest, Connection, ScriptedServer, Seen, SkippingLoop, a_server
-
-from summoner.protocol import Event, Move
-from summoner.protocol.triggers import load_triggers
+from scripted_server import (
+    ClientUnderTest,
+    Connection,
+    ScriptedServer,
+    Seen,
+    SkippingLoop,
+    Trigger,
+    a_server,
+    report_events,
+)
 
 server = pytest.fixture(a_server)
-
-Trigger: Any = load_triggers(json_dict={"ok": None, "other": None})
 
 
 @pytest.fixture
@@ -49,14 +53,6 @@ def at(client: ClientUnderTest, script: dict[float, Callable[[], Any]]) -> None:
             action()
 
     client.scripts.append(client.loop.create_task(act()))
-
-
-def receive_events(client: ClientUnderTest) -> None:
-    """Register a receiver that reports every payload, as the data of an event."""
-
-    @client.receive(route="--> S")
-    async def handle(payload: Any) -> Event:
-        return Move(Trigger.other if payload == "other" else Trigger.ok, data=payload)
 
 
 def send_events(
@@ -112,6 +108,9 @@ def test_scenario_28_a_body_longer_than_its_period_neither_overlaps_nor_freezes_
         await asyncio.sleep(0.2)
         timeline.note("end")
 
+    @client.send(route="", every=0.03)
+    async def wakes_the_scheduler_meanwhile() -> None: ...
+
     @client.receive(route="--> S")
     async def take(payload: Any) -> None:
         answers.put(payload)
@@ -160,7 +159,7 @@ def test_a_reactive_timed_sender_sleeps_until_its_first_event_and_then_keeps_its
     server: ScriptedServer, client: ClientUnderTest
 ) -> None:
     timeline = Timeline(client)
-    receive_events(client)
+    report_events(client)
 
     @client.send(route="", every=0.5, on_triggers={Trigger.ok})
     async def tick() -> None:
@@ -176,7 +175,7 @@ def test_a_timed_sender_with_data_is_called_for_all_that_came_since_its_last_tic
     server: ScriptedServer, client: ClientUnderTest
 ) -> None:
     timeline = Timeline(client)
-    receive_events(client)
+    report_events(client)
 
     @client.send(
         route="",
@@ -199,7 +198,7 @@ def test_events_beyond_the_size_of_the_bridge_are_dropped_while_a_timed_sender_w
     server: ScriptedServer, client: ClientUnderTest
 ) -> None:
     timeline = Timeline(client)
-    receive_events(client)
+    report_events(client)
 
     @client.send(route="", every=0.5, on_triggers={Trigger.ok}, use_data=True, data_mode="snapshot")
     async def tick(data: Any) -> None:
@@ -236,7 +235,7 @@ def test_a_refusal_disarms_a_reactive_timed_sender_and_drops_its_data(
 ) -> None:
     timeline = Timeline(client)
     permission = {"granted": True}
-    receive_events(client)
+    report_events(client)
 
     @client.send(
         route="",
@@ -312,13 +311,17 @@ def test_two_asynchronous_guards_do_not_keep_each_other_busy(
         asked += 1
         return False
 
+    async def refuse_later() -> bool:
+        await asyncio.sleep(0.01)
+        return await refuse()
+
     def add_sender(every: float, guard: Any) -> None:
         @client.send(route="", every=every, run_while=guard)
         async def tick() -> None:
             timeline.note(asked)
 
     add_sender(0.05, refuse)
-    add_sender(0.05, refuse)
+    add_sender(0.05, refuse_later)
     add_sender(1.0, None)
     with client.running(server):
         server.accept()
@@ -370,7 +373,7 @@ def test_a_failing_timed_sender_ticks_on_and_counts_towards_the_limit(
 
 def test_timers_begin_anew_with_each_session(server: ScriptedServer, client: ClientUnderTest) -> None:
     timeline = Timeline(client)
-    receive_events(client)
+    report_events(client)
 
     @client.send(route="", every=1e9, on_triggers={Trigger.ok}, use_data=True)
     async def react(data: Any) -> None:

@@ -49,17 +49,17 @@ def test_given_values_replace_defaults_and_the_input_stays_as_it_was() -> None:
     sender = {"concurrency_limit": 1, "batch_drain": 0, "retry_delay_seconds": 0.5}
     config = {
         "host": "::1",
-        "port": 0,
-        "hyper_parameters": {"sender": sender, "keys": ["a"], "enabled": True},
+        "port": 65535,
+        "hyper_parameters": {"sender": sender, "keys": ["a"], "enabled": True, "ratio": 1},
     }
     values, warnings = check(SCHEMA, config)
     assert values == {
         "host": "::1",
-        "port": 0,
+        "port": 65535,
         "hyper_parameters": {
             "sender": sender,
             "overflow": "drop",
-            "ratio": 0.5,
+            "ratio": 1,
             "enabled": True,
             "keys": ["a"],
         },

@@ -119,8 +119,8 @@ def test_a_refusal_names_the_offending_token() -> None:
 
 
 def test_a_route_is_a_string() -> None:
-    with pytest.raises(TypeError):
-        Flow().parse_route(5)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="route"):
+        flow_with(COMMON).parse_route(5)  # type: ignore[arg-type]
 
 
 def test_several_styles_live_side_by_side() -> None:
@@ -203,7 +203,7 @@ def test_the_canonical_text_of_a_route_is_read_back_as_the_same_route(
     stem, (left, right), separator, tip = style
     if stem == "_":  # an underscore could belong to a name
         source, label, target = (
-            [each.strip("_") or "x" for each in part or []] for part in (source, label, target)
+            [each.replace("_", "x") for each in part or []] for part in (source, label, target)
         )
     middle = "" if label is None else left + separator.join(label) + right + stem * 2
     text = separator.join(source) + " " + stem * 2 + middle + tip + " " + separator.join(target)

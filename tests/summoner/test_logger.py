@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from summoner.config import ConfigError
+from summoner.config import ConfigError, check
 from summoner.logger import LOGGER_SCHEMA, Logger, configure_logger, get_logger, printable
 
 AT = time.mktime((2024, 5, 6, 8, 33, 37, 0, 0, -1)) + 0.765432
@@ -43,7 +43,9 @@ def test_a_new_logger_is_bare() -> None:
     logger = get_logger("test.bare")
     assert type(logger) is Logger
     assert (logger.level, logger.propagate, logger.handlers) == (logging.NOTSET, False, [])
+    logger.setLevel(logging.ERROR)
     assert get_logger("test.bare") is logger
+    assert logger.level == logging.NOTSET
 
 
 def test_by_default_everything_goes_to_the_console_in_colour(
@@ -232,12 +234,12 @@ def test_dates_are_formatted(logger: Logger, tmp_path: Path, date_format: str | 
 
 def test_the_time_goes_on_between_records(logger: Logger, tmp_path: Path) -> None:
     configure_logger(logger, file_config(tmp_path, log_format="%(asctime)s", date_format="%S.%6f"))
-    for seconds in (0.0, 0.1, 1.0, -1.0):
+    for seconds in (0.0, 0.1, 1.0, -1.0, 0.2345679):
         record = logger.makeRecord(logger.name, logging.INFO, "file", 1, "x", (), None)
         record.created = AT + seconds
         logger.handle(record)
     lines = (tmp_path / "my_agent:v1.log").read_text(encoding="utf-8").splitlines()
-    assert lines == ["37.765432", "37.865432", "38.765432", "36.765432"]
+    assert lines == ["37.765432", "37.865432", "38.765432", "36.765432", "37.999999"]
 
 
 @pytest.mark.parametrize(
@@ -251,8 +253,19 @@ def test_the_time_goes_on_between_records(logger: Logger, tmp_path: Path) -> Non
         ({"console_log_format": "%(message)d"}, r"^logger\.console_log_format: not a usable format"),
         (
             {"enable_file_log": True, "log_file_path": "{file}"},
-            r"^logger\.log_file_path: cannot write logs to",
+            r"^logger\.log_file_path: cannot write logs to .*: File exists$",
         ),
+        ({"date_format": "a\0b"}, r"^logger\.console_log_format: not a usable format"),
+        (
+            {
+                "enable_console_log": False,
+                "enable_file_log": True,
+                "enable_json_log": True,
+                "date_format": "a\0b",
+            },
+            r"^logger\.date_format: not a usable format",
+        ),
+        ({"date_format": "%" + "9" * 5000 + "f"}, r"^logger\.console_log_format: not a usable format"),
         ({"enable_file_log": True, "log_file_path": "a\0b"}, r"^logger\.log_file_path: cannot write logs to"),
         ([], r"^logger: must be an object, got \[\]$"),
     ],
@@ -336,6 +349,14 @@ def test_what_the_console_cannot_encode_is_escaped(
     assert capsys.readouterr().err == ""
 
 
+def test_a_console_without_an_encoding_gets_text(logger: Logger, monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = io.StringIO()
+    monkeypatch.setattr(sys, "stdout", stream)
+    configure_logger(logger, {"console_log_format": "%(message)s"})
+    logger.info("café")
+    assert stream.getvalue() == "café\n"
+
+
 def test_what_a_file_cannot_encode_is_escaped(logger: Logger, tmp_path: Path) -> None:
     configure_logger(logger, file_config(tmp_path, log_format="%(message)s"))
     logger.info("café \ud800")
@@ -363,17 +384,18 @@ def test_printable_text_has_no_control_characters_and_stays_one_line(text: str) 
     assert printable(shown) == shown
 
 
-def test_the_schema_holds_the_documented_keys() -> None:
-    assert set(LOGGER_SCHEMA) == {
-        "log_level",
-        "enable_console_log",
-        "console_log_format",
-        "enable_file_log",
-        "log_file_path",
-        "log_format",
-        "enable_json_log",
-        "max_file_size",
-        "backup_count",
-        "date_format",
-        "log_keys",
+def test_the_schema_holds_the_documented_keys_and_defaults() -> None:
+    values, _ = check(LOGGER_SCHEMA, {})
+    assert "%(asctime)s" in values.pop("console_log_format")
+    assert values == {
+        "log_level": "DEBUG",
+        "enable_console_log": True,
+        "enable_file_log": False,
+        "log_file_path": "",
+        "log_format": "%(asctime)s - %(name)s - %(levelname)s - %(message)s",
+        "enable_json_log": False,
+        "max_file_size": 1_000_000,
+        "backup_count": 3,
+        "date_format": None,
+        "log_keys": None,
     }

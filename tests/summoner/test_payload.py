@@ -160,6 +160,18 @@ WRAPPED = '{"remote_addr":"a:1","content":%s}'
             {"remote_addr": "a:1", "content": {"_version": "1.3.0", "_payload": 1}},
         ),
         (
+            WRAPPED % '{"_payload":"1","_type":"str"}',
+            {"remote_addr": "a:1", "content": {"_payload": 1, "_type": "str"}},
+        ),
+        (
+            WRAPPED % '{"_version":"1","_type":"str"}',
+            {"remote_addr": "a:1", "content": {"_version": 1, "_type": "str"}},
+        ),
+        (
+            '{"content":{"_version":"1","_payload":"2","_type":"str"}}',
+            {"content": {"_version": 1, "_payload": 2, "_type": "str"}},
+        ),
+        (
             '{"remote_addr":"a:1","more":1,"content":{"_version":"1.3.0","_payload":"1","_type":"str","_x":1}}',
             {"remote_addr": "a:1", "content": "1"},
         ),
@@ -246,16 +258,17 @@ def test_scenario_29_a_string_survives_a_typed_round_trip(text: str, relay: Any)
         assert recover_with_types(relay(wrap_with_types(payload, "1.3.0")))["content"] == payload
 
 
+@pytest.mark.parametrize("version", ["x.1", "2.0"])
 def test_a_version_of_ones_own_is_wrapped_and_recovered_by_its_functions(
-    monkeypatch: pytest.MonkeyPatch,
+    version: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("summoner.protocol.payload._registered", {})
     register_envelope_version(
-        "x.1", lambda value: ([value], "reversed"), lambda payload, types: (payload, types)
+        version, lambda value: ([value], "listed"), lambda payload, types: (payload, types)
     )
-    frame = wrap_with_types("12", "x.1")
-    assert frame == '{"_version": "x.1", "_payload": ["12"], "_type": "reversed"}\n'
-    assert recover_with_types(python_relay(frame))["content"] == ([12], "reversed")
+    frame = wrap_with_types("12", version)
+    assert frame == f'{{"_version": "{version}", "_payload": ["12"], "_type": "listed"}}\n'
+    assert recover_with_types(python_relay(frame))["content"] == ([12], "listed")
 
 
 def test_a_caster_that_fails_costs_the_line_only(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -109,12 +109,19 @@ def test_a_value_of_the_greatest_depth_is_recovered_and_one_level_more_is_not() 
 
 
 def test_what_may_be_sent_may_be_received_and_the_rest_is_refused_when_sent() -> None:
-    deepest = value_nested(MAX_DEPTH - 1)  # the envelope is one level
-    assert recover_with_types(wrapped(wrap_with_types(deepest)))["content"] == deepest
+    deepest_object = json.loads('{"a":' * (MAX_DEPTH - 1) + "1" + "}" * (MAX_DEPTH - 1))
+    for deepest in (value_nested(MAX_DEPTH - 1), deepest_object):  # the envelope is one level
+        assert recover_with_types(wrapped(wrap_with_types(deepest)))["content"] == deepest
     with pytest.raises(ValueError, match="deep"):
         wrap_with_types(value_nested(MAX_DEPTH))
     with pytest.raises(ValueError, match="deep"):
-        wrap_with_types({"a": value_nested(MAX_DEPTH - 1)})
+        wrap_with_types(json.loads('{"a":' * MAX_DEPTH + "1" + "}" * MAX_DEPTH))
+
+
+def test_the_wrapper_is_one_level_around_untyped_content() -> None:
+    assert depth_of(recover_with_types(wrapped(nested(MAX_DEPTH - 1)))) == MAX_DEPTH
+    with pytest.raises(RecoveryError, match="deep"):
+        recover_with_types(wrapped(nested(MAX_DEPTH)))
 
 
 @pytest.mark.parametrize("leaf", ["5", '"x"', "null"])
@@ -134,12 +141,35 @@ def test_a_value_that_contains_itself_is_refused() -> None:
         fully_recover_json(endless)
 
 
-def test_depth_counts_through_strings() -> None:
-    text = nested(MAX_DEPTH // 2)
-    for _ in range(2):
-        text = "[" * (MAX_DEPTH // 2) + json.dumps(text) + "]" * (MAX_DEPTH // 2)
+def nested_through_a_string(opening: str, depth: int) -> str:
+    """A JSON text of the given depth, half of it encoded in a string."""
+    inner, outer = depth // 2, depth - depth // 2
+    closing = {"[": "]", "{": "}"}[opening[0]]
+    inner_text = opening * inner + "null" + closing * inner
+    return opening * outer + json.dumps(inner_text) + closing * outer
+
+
+@pytest.mark.parametrize("opening", ["[", '{"a":'])
+def test_depth_counts_through_strings(opening: str) -> None:
+    text = nested_through_a_string(opening, MAX_DEPTH)
+    assert depth_of(recover_with_types(text)) == MAX_DEPTH
     with pytest.raises(RecoveryError, match="deep"):
-        recover_with_types(text)
+        recover_with_types(nested_through_a_string(opening, MAX_DEPTH + 1))
+
+
+@pytest.mark.parametrize("opening", ["[", '{"a":'])
+@pytest.mark.parametrize("typed", [True, False])
+def test_depth_counts_through_strings_of_a_payload(opening: str, typed: bool) -> None:
+    deepest, too_deep = (nested_through_a_string(opening, MAX_DEPTH - 1 + more) for more in (0, 1))
+    assert depth_of(recover_with_types(enveloped(deepest, deepest if typed else "{}"))) == MAX_DEPTH
+    with pytest.raises(RecoveryError, match="deep"):
+        recover_with_types(enveloped(too_deep, too_deep if typed else "{}"))
+
+
+def test_a_python_value_of_the_greatest_depth_is_recovered_and_one_level_more_is_not() -> None:
+    assert fully_recover_json(value_nested(MAX_DEPTH)) == value_nested(MAX_DEPTH)
+    with pytest.raises(RecoveryError, match="deep"):
+        fully_recover_json(value_nested(MAX_DEPTH + 1))
 
 
 def test_wide_values_and_brackets_in_strings_are_not_deep() -> None:
@@ -222,10 +252,11 @@ def test_the_parser_reads_a_hostile_line_a_bounded_number_of_times(
 
 
 def depth_of(value: Any) -> int:
-    if isinstance(value, list | dict):
-        items = value.values() if isinstance(value, dict) else value
-        return 1 + max(map(depth_of, items), default=0)
-    return 0
+    depth, level = 0, [value]
+    while containers := [each for each in level if isinstance(each, list | dict)]:
+        level = [item for each in containers for item in (each.values() if isinstance(each, dict) else each)]
+        depth += 1
+    return depth
 
 
 texts = st.text() | st.text(alphabet='"\\[]{},:u0059 \n')
@@ -245,6 +276,11 @@ values = st.recursive(
     ),
     max_leaves=25,
 )
+
+
+def test_the_depth_of_a_text_is_that_of_its_deepest_part() -> None:
+    text = "[" + ",".join([nested(10), '{"a": ' * 30 + "1" + "}" * 30, nested(20)]) + "]"
+    assert json_recovery._depth(text) == 31
 
 
 @given(values)

@@ -244,6 +244,11 @@ def test_what_is_not_async_is_no_handler(fn: Any) -> None:
         check("receive", fn)
 
 
+def test_a_handler_without_a_name_is_shown() -> None:
+    with pytest.raises(TypeError, match=r"handler functools\.partial"):
+        check("receive", functools.partial(synchronous))
+
+
 def test_an_extension_may_check_signatures_of_its_own(caplog: pytest.LogCaptureFixture) -> None:
     def checked(text: str, **options: Any) -> None:
         _check_param_and_return(handler(text), "@learn", (list[str],), [None, bytes], LOGGER, **options)
@@ -334,6 +339,7 @@ async def asynchronous(data: Any) -> bool:
         ({"on_triggers": set(), "on_actions": {Move}}, None),
         ({"flow_in_use": False, "on_triggers": {OK}}, None),
         ({"flow_in_use": False, "every": 1, "on_triggers": None}, None),
+        ({"every": 1, "on_triggers": {OK}}, None),
         (DATA, "live"),
         ({"use_data": True, "on_actions": {Move}, "data_mode": "live"}, "live"),
         ({**DATA, "data_mode": "snapshot"}, "snapshot"),

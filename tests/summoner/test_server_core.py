@@ -131,6 +131,13 @@ def test_exactly_the_frames_within_the_limit_are_sent(lines: list[str], limit: i
     assert joined == b"".join(frame for frame, _ in fitting)
 
 
+def test_escapes_count_towards_the_length_of_a_frame() -> None:
+    around = len(FrameEncoder(ADDRESS, 65_536).encode([""])[0])
+    for text, length in (("\0", 6), ('"', 2), ("é", 2), ("😀", 4), ("a", 1)):
+        encoder = FrameEncoder(ADDRESS, around + 10 * length)
+        assert encoder.encode([text * 10, text * 11])[1] == [text * 10]
+
+
 # The outbox
 
 

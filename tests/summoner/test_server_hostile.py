@@ -38,6 +38,8 @@ async def test_a_recipient_that_does_not_read_is_disconnected_and_nobody_else_no
 async def test_a_recipient_disconnected_for_not_reading_gets_whole_lines_and_then_the_reason() -> None:
     async with room(queue_max_bytes=SMALL_QUEUE, on_overflow="disconnect", final_notice=b"") as here:
         stuck, _, _ = await flood_with_one_stuck_recipient(here)
+        (sent_away,) = here.relay._connections - here.relay._members.keys()
+        assert sent_away._outbox.queued_bytes <= len(frames.NOT_READING)
         stuck.listen()
         *lines, last, nothing = (await stuck.rest()).split(b"\n")
         assert last + b"\n" == frames.NOT_READING

@@ -72,9 +72,31 @@ async def test_a_server_in_a_thread_serves_and_is_stopped_from_another() -> None
 
 def test_shutdown_before_run_ends_it_at_once() -> None:
     server = SummonerServer("hasty")
+    left_over = server.loop.create_task(asyncio.sleep(3_600))
     server.shutdown()
     server.run(port=0, config_dict=QUIET)
     assert server.loop.is_closed()
+    assert left_over.cancelled()
+
+
+def test_what_the_loop_has_to_complain_about_is_one_logged_line(capsys: pytest.CaptureFixture[str]) -> None:
+    class Clumsy(SummonerServer):
+        def listening(self, addresses: list[str]) -> None:
+            self.loop.call_soon(int, "no number")
+            self.shutdown()
+
+    Clumsy("clumsy").run(port=0, config_dict={"logger": {"console_log_format": "%(levelname)s %(message)s"}})
+    output, errors = capsys.readouterr()
+    assert output.startswith("ERROR Exception in callback int('no number')")
+    assert output.count("\n") == 1
+    assert errors == ""
+
+
+def test_unknown_keys_are_warned_about(capsys: pytest.CaptureFixture[str]) -> None:
+    server = SummonerServer("curious")
+    server.shutdown()
+    server.run(port=0, config_dict={"colour": "red"})
+    assert "colour: unknown key" in capsys.readouterr().out
 
 
 def test_names_that_are_no_text_are_replaced() -> None:

@@ -14,12 +14,38 @@ LONG = 3_600.0  # a pause that no test sees the end of
 
 async def test_a_paused_author_is_heard_line_by_line_and_hears_others_without_delay() -> None:
     async with room(pauses=(Pause(2, LONG),)) as here:
-        a, b, c = [await here.join() for _ in range(3)]
-        await a.write(b"one\ntwo\n")
+        a, b, c, d = [await here.join() for _ in range(4)]
+        await a.write(b"one\n")
         assert await b.content() == "one"
+        await a.write(b"two\n")
         await c.write(b"meanwhile\n")
         assert await a.content() == "meanwhile"
-        assert await b.content() == "meanwhile"
+        await d.write(b"and again\n")
+        assert await a.content() == "and again"
+        assert await b.contents(2) == ["meanwhile", "and again"]
+
+
+async def test_a_paused_author_that_stops_writing_is_let_go_at_once() -> None:
+    async with room(pauses=(Pause(1, LONG),)) as here:
+        a, b = [await here.join() for _ in range(2)]
+        await a.write(b"one")
+        a.writer.write_eof()
+        assert await a.rest() == frames.SERVER_DISCONNECTED
+        assert await b.content() == "one"
+
+
+async def test_little_is_read_from_a_paused_author() -> None:
+    async with room(pauses=(Pause(1, LONG),)) as here:
+        a, b = [await here.join() for _ in range(2)]
+        a.writer.write(b"flood\n" * 1_000_000)
+        assert await b.content() == "flood"
+        paused = next(iter(here.relay._members))
+        assert not paused._transport.is_reading()
+        assert len(paused._waiting) < 100_000
+        before = len(paused._waiting)
+        paused.data_received(b"delivered all the same, as some event loops may\n")
+        assert len(paused._waiting) == before + 1
+        await a.reset()
 
 
 async def test_paused_lines_follow_in_order_with_a_pause_each() -> None:
@@ -61,13 +87,32 @@ async def test_lines_of_a_paused_author_that_leaves_are_still_forwarded() -> Non
 
 async def test_an_author_whose_lines_pile_up_is_disconnected_for_good() -> None:
     async with room(pauses=(Pause(1, LONG),), disconnect_threshold=3, final_notice=b"") as here:
-        a, b, c = [await here.join() for _ in range(3)]
+        a, b, c, d = [await here.join() for _ in range(4)]
         await a.write(b"one\ntwo\nthree\nfour\n")
         assert await a.rest() == frames.TOO_MANY_WAITING
         a.writer.write(b"nobody hears this\n")
         await c.write(b"next\n")
         assert await b.contents(2) == ["one", "next"]
+        forced_out = next(iter(here.relay._connections - here.relay._members.keys()))
         await a.close()
+        await asyncio.wait_for(forced_out.ended.wait(), PATIENCE)
+        await d.write(b"last\n")
+        assert await b.content() == "last"
+
+
+async def test_a_connection_ends_when_its_client_has_taken_the_last_words() -> None:
+    async with room(pauses=(Pause(1, LONG),), final_notice=b"") as here:
+        a, b = [await here.join() for _ in range(2)]
+        paused, _ = members = list(here.relay._members)
+        await a.write(b"one\ntwo\nthree\n")
+        assert await b.content() == "one"
+        assert not paused._transport.is_reading()
+        for member in members:
+            member.close(b"Warning: bye\n", grace=LONG)
+        for peer, member in zip((a, b), members, strict=True):
+            assert await peer.rest() == b"Warning: bye\n"
+            await peer.close()
+            await asyncio.wait_for(member.ended.wait(), PATIENCE)
 
 
 async def test_as_many_lines_may_wait_as_the_threshold_says() -> None:
@@ -131,6 +176,10 @@ async def test_closing_the_relay_delivers_what_is_queued_and_tells_everybody() -
 
 async def test_closing_the_relay_waits_for_no_client_that_does_not_react() -> None:
     async with room() as here:
+        left = await here.join()  # the room has been empty before
+        (member,) = here.relay._members
+        await left.close()
+        await asyncio.wait_for(member.ended.wait(), PATIENCE)
         deaf = await here.join(join_deaf)
         a = await here.join()
         for _ in range(100):

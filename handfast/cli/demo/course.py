@@ -128,8 +128,8 @@ class _Course:
 
     async def _attempts(self, talk: Talk) -> list[Attempt]:
         """Let Eve try everything on the initiator of `talk`, at moments when it would listen to its peer."""
-        victim = talk.initiator
-        attempts = self._eve.attempts(victim.id, talk.responder.id, talk.confirm)
+        victim, friend = talk.initiator, talk.responder
+        attempts = self._eve.attempts(victim.id, friend.id, friend.name, talk.confirm)
 
         def missing() -> list[Attempt]:
             return [one for one in attempts if not victim.find("refused", reason=str(one.answer))]
@@ -140,7 +140,7 @@ class _Course:
             self._stage.must_run(what)
             if time.monotonic() > give_up_at:
                 raise DemoFailed(f"{what} did not come")
-            if await self._listens(victim, talk.responder):
+            if await self._listens(victim, friend):
                 for attempt in missing():
                     self._eve.send(attempt.payload)
                 with suppress(TimeoutError):

@@ -10,7 +10,9 @@ from typing import Any
 from handfast.adapters.files import new_identity
 from handfast.adapters.system import SystemEntropy
 from handfast.errors import Reason
+from handfast.identity.identity import fingerprint
 from handfast.session.v1 import make_hs
+from handfast.wire.text import b64decode
 from handfast.wire.v1 import FOR_RESPONDER, encode_message
 from summoner.protocol.payload import RecoveryError, recover_with_types, wrap_with_types
 
@@ -41,6 +43,12 @@ class Overheard:
         """The X25519 key that it brings, in base64, if it brings one."""
         hs = self.message.get("hs")
         return str(hs["kx_pub"]) if isinstance(hs, dict) else None
+
+    @property
+    def signer(self) -> str | None:
+        """The fingerprint of the key that signed it, if it proves who it is from."""
+        hs = self.message.get("hs")
+        return fingerprint(b64decode(str(hs["sign_pub"]), 32)) if isinstance(hs, dict) else None
 
     @property
     def ciphertext(self) -> str | None:
@@ -100,20 +108,19 @@ class Eavesdropper:
         wanted = list(texts)
         return sum(any(text in line.raw for text in wanted) for line in self.heard)
 
-    def attempts(self, victim: str, friend: str, confirm: Overheard) -> list[Attempt]:
-        """What to try on the agent `victim`, having overheard a `confirm` that `friend` sent to it."""
+    def attempts(self, victim: str, friend: str, name: str, confirm: Overheard) -> list[Attempt]:
+        """What to try on the agent `victim`, having overheard a `confirm` that `friend`, called `name`, sent to it."""
         genuine = confirm.message
         nonce, own = SystemEntropy().nonce(), self.identity
         hs = make_hs("response", nonce, own.exchange_key.public, own.signing_key, time.time(), None)
         forged = encode_message(victim, "confirm", my_nonce=nonce, hs=hs)
+        stolen = genuine | {"from": own.agent_id}
         return [
-            Attempt("repeats bob's confirm, word for word", Reason.HS_REPLAYED, genuine),
-            Attempt("speaks as bob, with a key of her own", Reason.KEY_CHANGED, forged | {"from": friend}),
+            Attempt(f"repeats {name}'s confirm, word for word", Reason.HS_REPLAYED, genuine),
             Attempt(
-                "shows bob's signed key as hers",
-                Reason.KEY_UNDER_TWO_IDS,
-                genuine | {"from": own.agent_id},
+                f"speaks as {name}, with a key of her own", Reason.KEY_CHANGED, forged | {"from": friend}
             ),
+            Attempt(f"shows {name}'s signed key as hers", Reason.KEY_UNDER_TWO_IDS, stolen),
         ]
 
     async def _listen(self, reader: asyncio.StreamReader) -> None:

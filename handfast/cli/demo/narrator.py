@@ -16,12 +16,11 @@ from rich.theme import Theme
 from handfast.cli.demo.eavesdropper import Attempt, Overheard
 from handfast.cli.demo.processes import Child, RelayProcess
 from handfast.cli.demo.results import Agent, Results, Talk
+from handfast.cli.drawing import audit_verdict, start_of
 from handfast.cli.snapshot import Snapshot
-from handfast.identity.identity import fingerprint
-from handfast.wire.text import b64decode, printable
+from handfast.wire.text import printable
 
 _SHOWN_OF_CIPHERTEXT = 12
-_SHOWN_OF_FINGERPRINT = 19
 
 
 class _Words(RegexHighlighter):
@@ -194,26 +193,24 @@ class Narrator:
 def _proofs(talk: Talk, line: Overheard) -> Iterator[str]:
     """What the recipient of a message found out by it."""
     first, second = talk.initiator.name, talk.responder.name
+    first_answer = next((one for one in talk.messages if one.intent == "respond"), None)
     if line.intent == "confirm":
-        yield f"{first} verified the signature; key {_signer(line)} is pinned to {second}"
+        yield f"{first} verified that it is signed by key {start_of(line.signer)}"
         yield f"{first} derived a session key: X25519 with a fresh key, HKDF-SHA256"
     elif line.exchange_key is not None:
-        yield f"{second} verified the signature; key {_signer(line)} is pinned to {first}"
-        yield f"{second} derived the same session key, and opened the message with it"
+        yield f"{second} verified that it is signed by key {start_of(line.signer)}"
+        yield f"{second} derived the session key, opened the message; {first}'s key is pinned"
+    elif line is first_answer:
+        yield f"{first} opened the message; {second}'s key is pinned"
     elif line.intent == "finish":
         yield f"{first} found its reference; closed; session key and nonces erased"
     elif line.intent == "close":
         yield f"{second} found its reference; closed; session key and nonces erased"
 
 
-def _signer(line: Overheard) -> str:
-    return fingerprint(b64decode(line.message["hs"]["sign_pub"], 32))[:_SHOWN_OF_FINGERPRINT]
-
-
 def _pins(snapshot: Snapshot, names: Mapping[str, str]) -> str:
     return ", ".join(
-        f"{names.get(str(pin.peer_id), pin.peer_id)}: {str(pin.fingerprint)[:_SHOWN_OF_FINGERPRINT]}"
-        for pin in snapshot.pins
+        f"{names.get(str(pin.peer_id), pin.peer_id)}: {start_of(pin.fingerprint)}" for pin in snapshot.pins
     )
 
 
@@ -223,8 +220,7 @@ def _nonces(agent: Agent, snapshot: Snapshot) -> str:
 
 
 def _audit(snapshot: Snapshot) -> str:
-    chain = "chain holds" if snapshot.audit.first_broken is None else "CHAIN BROKEN"
-    return f"{snapshot.totals['audit']} entries, {chain}"
+    return f"{snapshot.totals['audit']} entries, {audit_verdict(snapshot.audit).plain}"
 
 
 def _quoted(text: str) -> str:

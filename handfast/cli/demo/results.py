@@ -7,7 +7,10 @@ from db_sdk import Database
 from handfast.cli.demo.eavesdropper import Eavesdropper, Overheard, conversations, is_closed
 from handfast.cli.demo.processes import AgentProcess, DemoFailed, Event
 from handfast.cli.snapshot import Snapshot
-from handfast.conversation.model import Role
+from handfast.conversation.model import Role, State
+
+# the states in which both sides have had their say, and no nonce is of use any more
+_AT_REST = {str(state) for state in (State.INIT_READY, State.RESP_READY, State.INIT_FINALIZE_CLOSE)}
 
 
 class Agent(AgentProcess):
@@ -104,22 +107,25 @@ class Results:
         return [key for talk in self.talks for key in talk.exchange_keys]
 
     def check(self) -> None:
-        """Raise a DemoFailed unless everything the summary claims is true."""
+        """Raise a DemoFailed unless everything that is told is true."""
         texts = {text for talk in self.talks for text in (talk.initiator.say, talk.responder.reply)}
         if self.eve.readable(texts):
             raise DemoFailed("a message went over the relay in the clear")
         if len(set(self.exchange_keys)) != len(self.exchange_keys):
             raise DemoFailed("an X25519 key was used twice")
         for talk in self.talks:
-            wrong_question = set(talk.questions) != {talk.initiator.say}
-            if wrong_question or set(talk.answers) != {talk.responder.reply}:
+            if {*talk.questions} != {talk.initiator.say} or {*talk.answers} != {talk.responder.reply}:
                 raise DemoFailed(
                     f"{talk.initiator.name} and {talk.responder.name} did not hear what was said"
                 )
+            pins = self.snapshots[talk.initiator.name].pins
+            if [(pin.peer_id, pin.fingerprint) for pin in pins] != [(talk.responder.id, talk.confirm.signer)]:
+                raise DemoFailed(f"{talk.initiator.name} did not pin the key of {talk.responder.name} alone")
         for name, snapshot in self.snapshots.items():
             if snapshot.audit.first_broken is not None:
                 raise DemoFailed(f"the audit log of {name} is broken")
-            if snapshot.totals["nonces"]:
+            under_way = {str(one.state) for one in snapshot.conversations} - _AT_REST
+            if snapshot.totals["nonces"] and not under_way:
                 raise DemoFailed(f"the database of {name} holds nonces after all conversations have closed")
 
 
