@@ -100,7 +100,7 @@ class Reporter:
                 case PinKey(sign_pub):
                     notes.append(f"key {fingerprint(sign_pub)[:19]} pinned")
                 case SessionOpened():
-                    notes.append("session proven: hs verified, key derived, first envelope opened")
+                    notes.append("hs verified, session key proven")
                     self.event("session", peer=outcome.peer_id, role=str(outcome.role), version=1)
                 case Delivered(message):
                     notes.append(f"opened {printable(json.dumps(message, ensure_ascii=False), 80)}")

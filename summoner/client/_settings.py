@@ -17,9 +17,8 @@ CONCURRENCY_LIMIT = 50
 EVENT_BRIDGE_MAXSIZE = 1000
 MAX_WORKER_ERRORS = 3
 
-_AS_CONFIGURED = (
-    object()
-)  # a failover target not given is `host`/`port`; one given as null is `run`'s arguments
+# A failover target that is not given is `host` and `port`; one given as null is the arguments of `run`.
+_AS_CONFIGURED = object()
 
 _SCHEMA: Schema = {
     "host": Field(str, None, nullable=True),
