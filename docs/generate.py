@@ -5,7 +5,10 @@ from pathlib import Path
 from handfast.conversation.diagram import markdown
 
 PROTOCOL = Path(__file__).parent / "protocol-v1.md"
-BEGIN, END = "<!-- generated from handfast/conversation/v1.py by `make docs` -->", "<!-- end of the generated part -->"
+BEGIN, END = (
+    "<!-- generated from handfast/conversation/v1.py by `make docs` -->",
+    "<!-- end of the generated part -->",
+)
 
 
 def up_to_date(text: str) -> str:
