@@ -2,6 +2,7 @@
 
 import ast
 import asyncio
+import contextlib
 import json
 import random
 import signal
@@ -152,6 +153,20 @@ async def test_a_signal_ends_an_agent_with_status_0_and_a_closed_database(
         with sqlite3.connect(alice.database()) as database:
             assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
         database.close()
+
+
+async def test_signals_that_come_on_top_of_each_other_still_end_an_agent_with_status_0(
+    relay: Relay, tmp_path: Path
+) -> None:
+    async with agents(tmp_path, relay.port, "alice") as (alice,):
+        alice.signal(signal.SIGTERM)
+        alice.signal(signal.SIGINT)
+        await alice.wait_for("stopped")
+        for number in (signal.SIGTERM, signal.SIGINT):
+            with contextlib.suppress(ProcessLookupError):
+                alice.signal(number)
+        assert await alice.ended(patience=10) == 0
+        assert "Traceback" not in alice.log
 
 
 async def test_an_agent_without_a_relay_still_ends_on_a_signal(tmp_path: Path) -> None:
