@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import os
 import socket
 from collections.abc import Callable
 
@@ -55,4 +56,11 @@ async def _listen(
     protocol_factory: Callable[[], asyncio.BaseProtocol], address: str, port: int
 ) -> asyncio.Server:
     loop = asyncio.get_running_loop()
-    return await loop.create_server(protocol_factory, address, port, backlog=LISTEN_BACKLOG)
+    try:
+        return await loop.create_server(protocol_factory, address, port, backlog=LISTEN_BACKLOG)
+    except OSError as error:
+        if error.errno is not None:
+            raise
+        # Python 3.13 passes over an address that is not here by itself, and then says so without a number
+        text = f"while listening on {address}: {os.strerror(errno.EADDRNOTAVAIL).lower()}"
+        raise OSError(errno.EADDRNOTAVAIL, text) from None

@@ -145,7 +145,9 @@ def test_a_reader_who_does_not_read_holds_nothing_up(log: Log, monkeypatch: pyte
     told.stopped()
     stream.released.set()
     assert told._events is not None
+    told._events._lines.put(None, timeout=10)
     told._events._thread.join(10)
+    assert not told._events._thread.is_alive()
 
 
 def test_a_reader_who_has_gone_is_no_reason_to_end() -> None:
