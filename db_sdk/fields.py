@@ -35,7 +35,7 @@ def quoted(name: object) -> str:
 
 
 def _integer(value: object) -> int:
-    if not isinstance(value, int):
+    if not isinstance(value, int) or isinstance(value, bool):
         raise TypeError
     if not -(2**63) <= value < 2**63:
         raise OverflowError

@@ -7,6 +7,7 @@ handlers and formatters for it. No text of a record is invented here.
 import json
 import logging
 import re
+import select
 import sys
 import time
 from collections.abc import Mapping
@@ -53,6 +54,7 @@ _LEVELS = {
 _DEFAULT_DATE_FORMAT = "%Y-%m-%d %H:%M:%S.%3f"
 _PERCENT_OR_FRACTION = re.compile(r"%%|%(?P<digits>[0-9]*)f")
 _NOT_IN_A_FILE_NAME = re.compile(r"[/\\\x00-\x1f]")  # L1
+_CONSOLE_PIECE = 1024  # characters: at most 4096 bytes, which fit where a pipe says that it takes more
 _NOT_PLAIN_ASCII = re.compile(r"[^ -~]")
 
 
@@ -101,7 +103,30 @@ def _escaped_unless_printable(match: re.Match[str]) -> str:
 
 
 class _ConsoleHandler(logging.StreamHandler[Any]):
-    """Writes to standard output, and loses a record rather than complain when nobody takes it (L2)."""
+    """Writes to standard output, and loses a record rather than wait or complain when nobody takes it (L2).
+
+    A stopped terminal or a full pipe would otherwise stop the relay, or the agent, for everybody.
+    """
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            text = self.format(record) + self.terminator
+            for start in range(0, len(text), _CONSOLE_PIECE):
+                if not self._takes_more():
+                    return
+                self.stream.write(text[start : start + _CONSOLE_PIECE])
+                self.stream.flush()
+        except RecursionError:
+            raise
+        except Exception:  # noqa: BLE001 - as in the base class: logging never raises into the program
+            self.handleError(record)
+
+    def _takes_more(self) -> bool:
+        """Whether a piece can be written without waiting; a pipe is ready if it has room for PIPE_BUF bytes."""
+        try:
+            return bool(select.select([], [self.stream.fileno()], [], 0)[1])
+        except (OSError, ValueError, AttributeError):
+            return True  # no descriptor, as under a test's capture, or none that this platform can ask
 
     def format(self, record: logging.LogRecord) -> str:
         text = super().format(record)

@@ -5,6 +5,7 @@ import io
 import json
 import logging
 import queue
+import select
 import sys
 import threading
 import time
@@ -172,13 +173,25 @@ def short(peer_id: str) -> str:
     return peer_id[:8]
 
 
+class _NeverWaitingHandler(logging.StreamHandler[TextIO]):
+    """Loses a line rather than wait where a terminal is stopped or a pipe is full: conversations go on."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            takes_more = bool(select.select([], [self.stream.fileno()], [], 0)[1])
+        except (OSError, ValueError, AttributeError):
+            takes_more = True  # no descriptor, or none that this platform can ask
+        if takes_more:
+            super().emit(record)
+
+
 def log_to(stream: TextIO, logger: logging.Logger, name: str) -> None:
     """Give the client's logger a calm console handler of ours, which its own configuration leaves alone."""
     # the runtime sets the level that its configuration names when it runs; until then this one holds
     logger.setLevel(logging.INFO)
     if isinstance(stream, io.TextIOWrapper):
         stream.reconfigure(errors="backslashreplace")  # a terminal that lacks a character shows its number
-    handler = logging.StreamHandler(stream)
+    handler = _NeverWaitingHandler(stream)
     handler.setFormatter(logging.Formatter(f"%(asctime)s {name}  %(message)s", datefmt="%H:%M:%S"))
     # the mark by which the runtime's own configuration leaves a handler alone (summoner-runtime.md, section 6.1)
     vars(handler)["_keep"] = True

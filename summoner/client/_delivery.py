@@ -24,6 +24,7 @@ class Delivery:
         self._version = context.envelope_version
         self._writer = writer
         self._frames: list[bytes] = []
+        self.collected_bytes = 0
         self._loop = asyncio.get_running_loop()
 
     async def deliver(self, payload: Any) -> None:
@@ -41,12 +42,14 @@ class Delivery:
         if not self._frames:
             self._loop.call_soon(self.flush)  # should a later hook of the same call wait for something
         self._frames.append(frame)
+        self.collected_bytes += len(frame)
 
     def flush(self) -> None:
         """Hand the collected frames to the transport."""
         if self._frames:
             self._writer.write(b"".join(self._frames))
             self._frames.clear()
+            self.collected_bytes = 0
 
     async def drain(self) -> None:
         """Wait while the socket takes no more. Raises `ServerDisconnected` if it never will."""

@@ -11,6 +11,9 @@ from summoner.client._delivery import Delivery, ServerDisconnected
 from summoner.client._user_code import is_being_cancelled, name_of
 from summoner.protocol.process import ClientIntent, Sender
 
+# A sender that returns very many payloads waits for the socket in between, and lets others have their turn.
+_DRAINED_EVERY_BYTES = 256 * 1024
+
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Call:
@@ -124,6 +127,8 @@ class WorkerPool:
         if sender.multi:
             for payload in _several(result):
                 await self._delivery.deliver(payload)
+                if self._delivery.collected_bytes >= _DRAINED_EVERY_BYTES:
+                    await self._delivery.drain()
         else:
             await self._delivery.deliver(result)
         if call.drains:

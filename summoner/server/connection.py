@@ -26,11 +26,8 @@ BYTES_PER_WRITE = 128 * 1024
 CLOSING_GRACE = 5.0
 """Seconds a client that is being disconnected has for taking what it is still owed."""
 
-CATCH_UP_CHECK = 0.02
-"""Seconds between looks at whether the room has caught up with an author that is ahead of everybody."""
-
-STALLED_AFTER = 1.0
-"""Seconds without taking anything after which nobody waits for a recipient any more."""
+MOST_NOTICES = 10_000
+"""Notices to one client at once; a client that wrote more lines than that in one go has had its warning."""
 
 
 class _State(Enum):
@@ -62,7 +59,6 @@ class Connection(asyncio.Protocol):
         self._outbox = Outbox(relay.settings.queue_max_bytes)
         self._dropped_lines = 0  # for this client, since it last caught up
         self._writable = True  # the transport's buffer is empty
-        self._blocked_since = 0.0  # when `_writable` last became false
         self._flush_due = False
         self._deadline: asyncio.TimerHandle | None = None
 
@@ -100,7 +96,6 @@ class Connection(asyncio.Protocol):
     def pause_writing(self) -> None:
         """The kernel does not take all of it: what comes now waits in the outbox."""
         self._writable = False
-        self._blocked_since = self._loop.time()
 
     def resume_writing(self) -> None:
         """The kernel has taken what the transport held."""
@@ -157,15 +152,6 @@ class Connection(asyncio.Protocol):
         if self._state is _State.LEAVING:
             self._end_writing()
 
-    @property
-    def is_behind(self) -> bool:
-        """Whether much is waiting for this client."""
-        return self._outbox.queued_bytes > self._settings.queue_max_bytes // 4
-
-    def has_stalled(self, now: float) -> bool:
-        """Whether this client has not been reading for a while."""
-        return not self._writable and now - self._blocked_since > STALLED_AFTER
-
     def close_if_idle(self, now: float, timeout: float) -> None:
         """Disconnect the client if its last line is older; a client that is paused by policy cannot send one."""
         if self._turn is None and now - self._last_line_at > timeout:
@@ -203,7 +189,7 @@ class Connection(asyncio.Protocol):
             now = self._last_line_at = self._loop.time()
             admitted = count if self._rate_limiter is None else self._rate_limiter.admit(count, now)
             if admitted < count:
-                self.warn(frames.TOO_FAST * (count - admitted))
+                self.warn(frames.TOO_FAST * min(count - admitted, MOST_NOTICES))
             elif received.overlong:
                 self.warn_too_long(1)
             self._waiting += received.lines[:admitted]
@@ -224,9 +210,6 @@ class Connection(asyncio.Protocol):
         pause = 0.0
         lines = self._waiting
         if lines:
-            if self._relay.everybody_is_behind(self):
-                self._wait_for_turn(CATCH_UP_CHECK)
-                return
             if self._settings.pauses:
                 pause = self._settings.pause_after_line(self._relay.recipients_of(self))
             most = 1 if pause else LINES_PER_TURN

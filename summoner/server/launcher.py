@@ -5,6 +5,7 @@ the address cannot be bound, 2 for wrong arguments or a wrong configuration.
 """
 
 import argparse
+import contextlib
 import errno
 import json
 import sys
@@ -22,7 +23,8 @@ DEFAULT_PORT = 8888
 
 class _AnnouncingServer(SummonerServer):
     def listening(self, addresses: list[str]) -> None:
-        print(f"The relay listens on {', '.join(addresses)}. Ctrl-C stops it.", flush=True)  # noqa: T201
+        with contextlib.suppress(OSError):  # nobody needs to be there to read it
+            print(f"The relay listens on {', '.join(addresses)}. Ctrl-C stops it.", flush=True)  # noqa: T201
 
 
 def main(

@@ -130,18 +130,6 @@ class Relay:
         """How many would get a line of this author now."""
         return len(self._members) - (author in self._members)
 
-    def everybody_is_behind(self, author: Connection) -> bool:
-        """Whether everybody who would get a line of this author, and still reads, has much waiting already.
-
-        The author then waits for the fastest of them, so that a burst is not lost where all can bear it in time. No
-        single recipient holds it up: one that keeps up is enough to go on, one that has stalled does not count.
-        """
-        recipients = [member for member in self._members if member is not author]
-        if not all(member.is_behind for member in recipients):
-            return False
-        now = asyncio.get_running_loop().time()
-        return any(not member.has_stalled(now) for member in recipients)
-
     def forward(self, author: Connection, lines: Sequence[str]) -> None:
         """Send lines to everybody in the room but their author. They are encoded once for all recipients."""
         joined_frames, lines_sent = author.encoder.encode(lines)

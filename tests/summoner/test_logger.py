@@ -3,6 +3,7 @@
 import io
 import json
 import logging
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -402,3 +403,20 @@ def test_the_schema_holds_the_documented_keys_and_defaults() -> None:
         "date_format": None,
         "log_keys": None,
     }
+
+
+def test_a_console_that_nobody_reads_costs_records_and_never_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    reading, writing = os.pipe()
+    with os.fdopen(reading, "rb") as reader, os.fdopen(writing, "w", encoding="utf-8") as full:
+        monkeypatch.setattr(sys, "stdout", full)
+        logger = get_logger("nobody reads")
+        configure_logger(logger, {"console_log_format": "%(message)s"})
+        for _ in range(200):
+            logger.info("x" * 5_000)  # a megabyte: more than any pipe holds
+        os.set_blocking(reading, False)
+        taken = reader.read()
+        assert 4_096 <= len(taken) < 1_000_000
+        logger.info("somebody reads again")
+        assert reader.read().endswith(b"somebody reads again\n")
+        logger.handlers[0].close()
+        logger.handlers.clear()

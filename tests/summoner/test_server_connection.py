@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from summoner.server import Relay, RelaySettings, frames
-from summoner.server.connection import STALLED_AFTER, Connection
+from summoner.server.connection import Connection
 
 
 class FakeTransport(asyncio.Transport):
@@ -108,21 +108,6 @@ async def test_a_client_sent_away_for_not_reading_its_warnings_hears_nothing_aft
     connection.resume_writing()
     await asyncio.sleep(0)
     assert transport.written == frames.TOO_FAST * 3 + frames.NOT_READING
-    transport.abort()
-    await until_gone(connection)
-
-
-async def test_a_recipient_has_stalled_when_it_has_taken_nothing_for_a_while(
-    transport: FakeTransport,
-) -> None:
-    connection = transport.connect(Relay())
-    now = asyncio.get_running_loop().time()
-    assert not connection.has_stalled(now + 2 * STALLED_AFTER)
-    connection.pause_writing()
-    assert not connection.has_stalled(now + STALLED_AFTER / 2)
-    assert connection.has_stalled(now + 2 * STALLED_AFTER)
-    connection.resume_writing()
-    assert not connection.has_stalled(now + 2 * STALLED_AFTER)
     transport.abort()
     await until_gone(connection)
 

@@ -1,0 +1,193 @@
+"""The shipped table, exhaustively within bounds (explorer.py says what is checked and what is not); and that the checker
+fails when a row, a guard or a uniqueness is taken away.
+"""
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+import pytest
+from explorer import Result, explore
+from forgery import EXCEPTIONS
+from moves import Bounds
+
+from handfast import trust
+from handfast.adapters.memory import MemoryTransaction
+from handfast.conversation import step as stepping
+from handfast.conversation import v1
+from handfast.conversation.model import (
+    Effect,
+    Facts,
+    PeerState,
+    RecordEnvelope,
+    RecordNonce,
+    RememberHandshake,
+    Role,
+)
+from handfast.conversation.turn import Transition
+from handfast.conversation.v1 import TABLE
+from handfast.wire.v1 import Message
+
+# each with the number of states it has: a model that shrinks unseen proves nothing
+SMALL = [
+    (Bounds(), 78),
+    (Bounds(conversations=2, turns=3, tries=3, crashes=1), 5_083),
+    (Bounds(conversations=2, crashes=1, pins_from_elsewhere=True), 2_844),
+    (Bounds(conversations=2, crashes=1, forgeries=1), 16_039),
+    (Bounds(conversations=2, turns=1, crashes=1, forgeries=1, acquainted=True), 7_447),
+    (Bounds(turns=1, forgeries=2), 825),
+]
+LARGE = [
+    (Bounds(conversations=3, crashes=3, acquainted=True), 55_157),
+    (Bounds(conversations=3, turns=3, tries=3, crashes=2, pins_from_elsewhere=True), 123_151),
+    (Bounds(conversations=2, turns=2, crashes=1, forgeries=2), 83_507),
+    (Bounds(conversations=2, turns=1, crashes=1, forgeries=2, acquainted=True), 26_355),
+]
+
+# what costs little and still reaches a second conversation, a crash and a forgery, with strangers and with acquaintances
+FOR_MUTANTS = (
+    Bounds(conversations=2, crashes=1, forgeries=1),
+    Bounds(conversations=2, turns=1, forgeries=1, acquainted=True),
+)
+
+Mutant = tuple[int, str]
+REMOVED, ALWAYS = "without the row", "without its guard"
+
+
+def _assert_holds(bounds: Bounds, states: int) -> None:
+    result = explore(bounds)
+    print(f"{bounds}: {result}")  # shown with `pytest -rP` or `-s`
+    assert result.violations == {}
+    assert result.both_closed > 0, "no conversation was ever closed: nothing was checked"
+    assert result.states == states
+    if bounds.forgeries:
+        expected = {name for name in EXCEPTIONS if not (bounds.acquainted and "pinned" in name)}
+        assert result.exceptions == expected, "the list of what v1 cannot defend is not what happens"
+
+
+@pytest.mark.parametrize(("bounds", "states"), SMALL, ids=lambda value: str(value))
+def test_the_table_keeps_its_promises_within_small_bounds(bounds: Bounds, states: int) -> None:
+    _assert_holds(bounds, states)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(("bounds", "states"), LARGE, ids=lambda value: str(value))
+def test_the_table_keeps_its_promises_within_large_bounds(bounds: Bounds, states: int) -> None:
+    _assert_holds(bounds, states)
+
+
+# ---- the checker itself: what it must find --------------------------------------------------------------------------
+
+
+def _first_violation(transaction: type[MemoryTransaction] = MemoryTransaction) -> Result:
+    for bounds in FOR_MUTANTS:
+        result = explore(bounds, transaction, stop_early=True)
+        if result.violations:
+            break
+    return result
+
+
+def _table_of(mutant: Mutant) -> tuple[Transition, ...]:
+    number, kind = mutant
+    instead = () if kind == REMOVED else (replace(TABLE[number], guard=lambda turn: True),)
+    return (*TABLE[:number], *instead, *TABLE[number + 1 :])
+
+
+def _name(mutant: Mutant) -> str:
+    row = TABLE[mutant[0]]
+    return f"{row.state}, {row.on}, {row.guard.__name__.strip('_')}: {mutant[1]}"
+
+
+def _is_always_open(row: Transition) -> bool:
+    return row.guard.__name__ == "_always"
+
+
+MUTANTS: dict[str, Mutant] = {
+    _name(mutant): mutant
+    for number, row in enumerate(TABLE)
+    for mutant in ((number, REMOVED), *(() if _is_always_open(row) else ((number, ALWAYS),)))
+}
+
+# Mutants that no property can tell from the shipped table, and why.
+EQUIVALENT = {
+    "resp_ready, register, hears_register_for_the_first_time: without its guard": (
+        "the wait for a reconnect begins anew with each register; in the model time stands still"
+    ),
+}
+
+
+@pytest.mark.parametrize("name", [name for name in MUTANTS if name not in EQUIVALENT])
+def test_a_table_without_one_of_its_rows_or_guards_is_found_out(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stepping, "_ROWS", stepping._by_event(_table_of(MUTANTS[name])))
+    assert _first_violation().violations
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", EQUIVALENT)
+def test_the_mutants_said_to_be_equivalent_still_are(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stepping, "_ROWS", stepping._by_event(_table_of(MUTANTS[name])))
+    assert _first_violation().violations == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("init_exchange, timer, always: without the row", "trap"),
+        ("resp_finalize, restart, always: without the row", "trap"),
+        ("resp_exchange, conclude, echoes_our_nonce: without its guard", "correspondence"),
+        ("init_exchange, respond, answers_the_last_turn: without its guard", "agreement"),
+        ("init_finalize_propose, finish, shows_our_reference: without its guard", "correspondence"),
+    ],
+)
+def test_without_a_forger_each_loss_violates_the_property_it_serves(
+    name: str, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stepping, "_ROWS", stepping._by_event(_table_of(MUTANTS[name])))
+    result = explore(Bounds(conversations=2, crashes=1))
+    print(f"{expected}:", *result.violations.get(expected, ()), sep="\n  ")
+    assert expected in result.violations
+
+
+class _WithoutEnvelopes(MemoryTransaction):
+    def commit(self, after: PeerState, effects: Iterable[Effect], now: float) -> None:
+        super().commit(after, [e for e in effects if not isinstance(e, RecordEnvelope)], now)
+
+
+class _WithoutNonces(MemoryTransaction):
+    def facts(self, role: Role, message: Message | None) -> Facts:
+        return replace(super().facts(role, message), nonce_seen=False)
+
+    def commit(self, after: PeerState, effects: Iterable[Effect], now: float) -> None:
+        super().commit(after, [e for e in effects if not isinstance(e, RecordNonce)], now)
+
+
+class _WithoutHandshakes(MemoryTransaction):
+    def facts(self, role: Role, message: Message | None) -> Facts:
+        return replace(super().facts(role, message), handshake_seen=False)
+
+    def commit(self, after: PeerState, effects: Iterable[Effect], now: float) -> None:
+        super().commit(after, [e for e in effects if not isinstance(e, RememberHandshake)], now)
+
+
+def test_without_unique_envelopes_a_forger_has_one_delivered_twice() -> None:
+    assert "delivery" in _first_violation(_WithoutEnvelopes).violations
+
+
+def test_without_the_memory_of_handshakes_a_repeated_confirm_opens_a_second_session() -> None:
+    assert "freshness" in _first_violation(_WithoutHandshakes).violations
+
+
+def test_without_unique_nonces_nothing_is_lost_while_echo_envelopes_and_handshakes_hold() -> None:
+    assert explore(FOR_MUTANTS[1], _WithoutNonces).violations == {}
+
+
+def test_without_pins_a_stranger_moves_an_acquaintance(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trust, "decide", lambda sign_pub, *, own, pinned, held_by_another: pinned is None)
+    assert "forgery" in explore(FOR_MUTANTS[1], stop_early=True).violations
+
+
+def test_a_message_in_the_clear_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(v1, "_seal", lambda turn, message: {"message": message})
+    assert "plaintext" in explore(Bounds()).violations
