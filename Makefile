@@ -39,6 +39,7 @@ bench: $(READY) ## measure, as ratios side by side
 
 docs: $(READY) ## write the generated parts of docs/ anew
 	@$(BIN)/python docs/generate.py
+	@$(BIN)/python tests/hostile/catalogue.py
 
 clean: ## remove the environment and what tools left behind
 	@rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache dist

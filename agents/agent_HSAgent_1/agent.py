@@ -28,6 +28,7 @@ from handfast.adapters.files import (
     database_path,
     find_passphrase,
     identity_path,
+    is_readable_by_others,
     load_or_create_identity,
     lock_identity,
 )
@@ -86,15 +87,18 @@ class HSAgent:
         logger = config.get("logger")
         # the console is written by our own handler, on stdout or stderr as --events asks
         config["logger"] = (logger if isinstance(logger, dict) else {}) | {"enable_console_log": False}
+        is_open = False
         try:
             self.client.loop.run_until_complete(self._open())
+            is_open = True
             self.client.run(host="127.0.0.1", port=8888, config_dict=config)
         finally:
             _on_signals(signal.SIG_IGN)  # ending takes a moment; a second Ctrl-C must not leave it half done
             self.store.close_sync()
             for lock in self._locks:
                 lock.release()
-            self._reporter.stopped()
+            if is_open:
+                self._reporter.stopped()
 
     async def _open(self) -> None:
         await self.store.open()
@@ -127,6 +131,8 @@ def build(options: Options, dialogue: Dialogue | None = None) -> HSAgent:
     log_to(sys.stderr if options.events else sys.stdout, client.logger, options.name)
     if is_new:
         client.logger.info("made a new identity: %s", path)
+    elif is_readable_by_others(path):
+        say(f"WARNING: {path} can be read by other users of this machine: chmod 600 it")
     reporter = Reporter(options.name, client.logger, sys.stdout if options.events else None)
     if dialogue is None:
         standard = Dialogue()

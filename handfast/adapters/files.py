@@ -125,6 +125,14 @@ def load_or_create_identity(path: Path, passphrase: bytes) -> tuple[Identity, bo
     return identity, True
 
 
+def is_readable_by_others(path: Path) -> bool:
+    """Whether other users of this machine can read the file at `path`; first-generation agents leave it so."""
+    try:
+        return os.name == "posix" and bool(path.stat().st_mode & 0o077)
+    except OSError:
+        return False
+
+
 def read_passphrase(path: Path) -> bytes:
     """The passphrase in a file: its first line, without the line end.
 

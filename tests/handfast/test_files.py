@@ -86,6 +86,14 @@ def test_a_disk_that_refuses_is_one_clear_error_and_leaves_nothing(
     assert list(path.parent.iterdir()) == []
 
 
+def test_a_file_that_others_can_read_is_noticed(path: Path) -> None:
+    save_identity(path, IDENTITY, WORDS)
+    assert not files.is_readable_by_others(path)
+    path.chmod(0o644)
+    assert files.is_readable_by_others(path)
+    assert not files.is_readable_by_others(path.with_name("nowhere"))
+
+
 def test_a_dangling_link_is_no_missing_file(path: Path) -> None:
     path.parent.mkdir()
     target = path.parent / "elsewhere"
