@@ -14,12 +14,13 @@ import time
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from benchmarks.measure import Result, percentile, print_table, ratio
 from summoner.client import SummonerClient
 from summoner.protocol import Direction, Event, Move
 from summoner.protocol.triggers import load_triggers
 
-LINES = 30_000
-ROUNDS = 3
+LINES = 20_000
+ROUNDS = 7
 EXCHANGES = 3_000
 
 QUIET = {"logger": {"log_level": "ERROR"}}
@@ -120,7 +121,7 @@ def with_hook_and_flow(port: int) -> None:
 
 
 def latencies() -> list[float]:
-    """Seconds from a line to the frame that answers it, for a client with an idle cycle, sorted."""
+    """Seconds from a line to the frame that answers it, for a client with an idle cycle."""
     client = SummonerClient(name="reactive")
     client.flow().activate().add_arrow_style("-", ("[", "]"), ",", ">")
     times: list[float] = []
@@ -153,24 +154,33 @@ def latencies() -> list[float]:
     port = server.sockets[0].getsockname()[1]
     client.run(port=port, config_dict=QUIET)
     server.close()
-    return sorted(times)
+    return times
 
 
-def main() -> None:
-    """Print the figures."""
-    results: dict[str, list[float]] = {}
-    for _ in range(ROUNDS):
+def run(rounds: int = ROUNDS) -> list[Result]:
+    """The rates as ratios to the bare reader, and the latencies."""
+    rates: dict[str, list[float]] = {}
+    for _ in range(rounds):
         for use in (bare, with_handler, with_hook_and_flow):
-            results.setdefault(use.__name__, []).append(flooded(use))
-    base = statistics.median(results["bare"])
-    print(f"{LINES} lines of {len(LINE)} bytes, median of {ROUNDS} rounds")
-    for name, rates in results.items():
-        rate = statistics.median(rates)
-        print(f"  {name:20} {rate:9.0f} lines/s   {rate / base:5.2f} of bare")
+            rates.setdefault(use.__name__, []).append(flooded(use))
+    names = {"with_handler": "a handler", "with_hook_and_flow": "a hook, the flow and a handler"}
+    results = [
+        Result(
+            f"client, lines through {words} / readline and json.loads",
+            statistics.median(rates[name]),
+            "lines/s",
+            ratio(rates[name], rates["bare"]),
+        )
+        for name, words in names.items()
+    ]
     times = latencies()
-    p50, p99 = (times[len(times) * percent // 100] * 1e6 for percent in (50, 99))
-    print(f"line to reactive frame, {len(times)} exchanges: p50 {p50:.0f} us, p99 {p99:.0f} us")
+    return results + [
+        Result(
+            f"client, line to the frame that answers it, p{percent}", 1e6 * percentile(times, percent), "us"
+        )
+        for percent in (50, 99)
+    ]
 
 
 if __name__ == "__main__":
-    main()
+    print_table(run())

@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from benchmarks.measure import Result, print_table
 from summoner.server.relay import Relay
 
 SCRIPT = Path(__file__).resolve().parent.parent / "agents" / "agent_HSAgent_1" / "agent.py"
@@ -104,26 +105,23 @@ async def _watch(
         somebody_spoke.set()
 
 
-def run(rounds: int = 5) -> dict[str, float]:
-    """The medians over so many rounds, in milliseconds."""
-    results = [asyncio.run(one_round()) for _ in range(rounds)]
-    return {
-        name: 1000 * statistics.median(value for result in results for value in result[name])
-        for name in results[0]
+def run(rounds: int = 5) -> list[Result]:
+    """The medians over so many rounds."""
+    times = [asyncio.run(one_round()) for _ in range(rounds)]
+    names = {
+        "both_closed": "second agent's connect to both directions closed",
+        "first": "first confirm to accepted close",
+        "again": "the same after a reconnect",
     }
-
-
-def main(rounds: int = 5) -> None:
-    """Print the table."""
-    medians = run(rounds)
-    print(f"two agents as processes, medians of {rounds} rounds")
-    print(f"  second agent's connect to both directions closed  {medians['both_closed']:7.0f} ms")
-    print(f"  one conversation, first confirm to accepted close {medians['first']:7.0f} ms")
-    print(f"  the same after a reconnect                        {medians['again']:7.0f} ms")
-    print(
-        f"  against 12 s of the first generation              {12_000 / medians['both_closed']:7.0f} times as fast"
-    )
+    return [
+        Result(
+            f"two processes, {words}",
+            1000 * statistics.median(value for result in times for value in result[name]),
+            "ms",
+        )
+        for name, words in names.items()
+    ]
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 5)
+    print_table(run(int(sys.argv[1]) if len(sys.argv) > 1 else 5))

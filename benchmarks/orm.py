@@ -4,19 +4,19 @@ Two loads. `rows`: many rows in one transaction, where only the making of statem
 one inbound message of a conversation needs, a row read, one updated and two inserted, each message in a
 transaction of its own.
 
-    python -m benchmarks.orm [--rows N] [--messages N]
+    python -m benchmarks.orm
 """
 
-import argparse
 import asyncio
 import itertools
 import sqlite3
+import statistics
 import tempfile
 import time
 from collections.abc import Callable, Coroutine, Mapping
-from functools import partial
 from typing import Any
 
+from benchmarks.measure import Result, print_table, ratio
 from db_sdk import Database, Field, Model, Session
 
 Load = Callable[[Database, int], Coroutine[Any, Any, None]]
@@ -151,51 +151,57 @@ async def compare(
     size: int,
     plain: Callable[[str, int], float],
     loads: Mapping[str, Load],
-) -> None:
-    """Run each way on fresh databases, and print the best of three, side by side."""
+    rounds: int,
+) -> list[Result]:
+    """Run each way in turns, on fresh databases; seconds are per row or message."""
+    seconds: dict[str, list[float]] = {"plain": [], **{name: [] for name in loads}}
     with tempfile.TemporaryDirectory() as home:
         paths = (f"{home}/{number}.db" for number in itertools.count())
 
-        async def best(way: Callable[[str], Coroutine[Any, Any, float]]) -> float:
-            times = []
-            for path in itertools.islice(paths, 3):
-                async with Database(path) as db:
-                    await prepare(db)
-                times.append(await way(path))
-            return min(times)
+        async def fresh() -> str:
+            async with Database(path := next(paths)) as db:
+                await prepare(db)
+            return path
 
-        async def by_hand(path: str) -> float:
-            return plain(path, size)
+        for _ in range(rounds):
+            seconds["plain"].append(plain(await fresh(), size) / size)
+            for name, load in loads.items():
+                seconds[name].append(await measured(load, size, await fresh()) / size)
+    return [
+        Result(
+            f"db_sdk, {title}, {name} / plain sqlite3",
+            1e6 * statistics.median(seconds[name]),
+            "us each",
+            ratio(seconds[name], seconds["plain"]),
+        )
+        for name in loads
+    ]
 
-        base = await best(by_hand)
-        print(f"{title}, {size} of them")
-        print(f"  {'plain sqlite3':<20}{base / size * 1e6:9.1f} us each {1:8.1f} x")
-        for name, load in loads.items():
-            taken = await best(partial(measured, load, size))
-            print(f"  {name:<20}{taken / size * 1e6:9.1f} us each {taken / base:8.1f} x")
 
-
-async def everything(rows: int, messages: int) -> None:
+async def everything(rows: int, messages: int, rounds: int) -> list[Result]:
     """Both loads."""
-    await compare(
-        "rows in one transaction", rows, rows_plain, {"Database.run": rows_run, "awaited verbs": rows_verbs}
-    )
-    await compare(
-        "messages, a transaction each",
-        messages,
-        messages_plain,
-        {"Database.run": messages_run, "awaited verbs": messages_verbs},
-    )
+    return [
+        *await compare(
+            "rows in one transaction",
+            rows,
+            rows_plain,
+            {"Database.run": rows_run, "awaited verbs": rows_verbs},
+            rounds,
+        ),
+        *await compare(
+            "messages, a transaction each",
+            messages,
+            messages_plain,
+            {"Database.run": messages_run, "awaited verbs": messages_verbs},
+            rounds,
+        ),
+    ]
 
 
-def main() -> None:
-    """Read the sizes, measure, print."""
-    parser = argparse.ArgumentParser(description="What the ORM costs beside plain sqlite3.")
-    parser.add_argument("--rows", type=int, default=10_000)
-    parser.add_argument("--messages", type=int, default=1_000)
-    sizes = parser.parse_args()
-    asyncio.run(everything(sizes.rows, sizes.messages))
+def run(rows: int = 5_000, messages: int = 500, rounds: int = 5) -> list[Result]:
+    """Both loads, each against plain `sqlite3`."""
+    return asyncio.run(everything(rows, messages, rounds))
 
 
 if __name__ == "__main__":
-    main()
+    print_table(run())

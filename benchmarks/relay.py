@@ -1,31 +1,37 @@
-"""How fast the relay broadcasts: deliveries per second from one author to 10 and to 50 recipients.
+"""How fast the relay broadcasts: `python -m benchmarks.relay`.
 
-Side by side with two yardsticks that do less than a relay must, each in a process of its own:
-
-- `forwarder`: what asyncio can do at best. Passes every chunk it reads to everybody else as it is; no lines, no
-  wrapping, no limits.
-- `line by line`: the obvious program. Reads a line, writes it to one recipient, waits for the drain, then the next.
-
-Run with `python -m benchmarks.relay`. The ratios mean something, the absolute numbers only on the machine at hand.
+Deliveries per second from one author to 1, 10, 50 and 200 recipients, and among eleven who all say something, side by side
+with the yardsticks of `benchmarks.relay_servers`; how long a line takes, alone and while others talk; what memory a
+recipient costs that does not read.
 """
 
-import asyncio
 import json
 import select
 import selectors
 import socket
 import statistics
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Coroutine
-from typing import Any, cast
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from typing import cast
 
-from summoner.server import Relay
+import psutil  # type: ignore[import-untyped]
 
-FAN_OUTS = (10, 50)
+from benchmarks.measure import Result, Target, percentile, print_table, ratio
+from benchmarks.relay_servers import serving
+
+FAN_OUTS = (1, 10, 50, 200)
+CROWD = 11
 ROUNDS = 5
-LINES = {"relay": 20_000, "forwarder": 20_000, "line by line": 2_000}
+# bytes to deliver in one round, all recipients together: enough for a fraction of a second
+VOLUME = {"relay": 300_000_000, "forwarder": 300_000_000, "line by line": 12_000_000}
+MOST_LINES = 40_000
+OF_FORWARDER = Target(0.3, at_most=False)
+TIMES_LINE_BY_LINE = Target(5.0, at_most=False)
+
+PINGS = 2_000
+STALLED_LINES = 400_000
+
 LINE = (
     json.dumps(
         {
@@ -38,162 +44,191 @@ LINE = (
 )
 
 
-def run() -> list[dict[str, Any]]:
-    """Measure everything; one row per fan-out with the medians, in deliveries per second, and the two ratios."""
-    rows = []
-    for fan_out in FAN_OUTS:
-        rates: dict[str, list[float]] = {system: [] for system in LINES}
-        for _ in range(ROUNDS):  # interleaved, so that a busy moment of the machine meets all of them
-            for system, lines in LINES.items():
-                rates[system].append(_deliveries_per_second(system, fan_out, lines))
-        median = {system: statistics.median(values) for system, values in rates.items()}
-        rows.append(
-            {
-                "fan_out": fan_out,
-                **{system: round(rate) for system, rate in median.items()},
-                "of_forwarder": round(median["relay"] / median["forwarder"], 2),
-                "times_line_by_line": round(median["relay"] / median["line by line"], 1),
-            }
+class Room:
+    """Clients of one server, who have all heard each other.
+
+    Attributes:
+        clients: the first is the author where there is only one.
+        frame_bytes: the length of what arrives for `LINE`.
+    """
+
+    def __init__(self, port: int, size: int) -> None:
+        self.clients = [socket.create_connection(("127.0.0.1", port)) for _ in range(size)]
+        for client in self.clients:
+            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.frame_bytes = max(self._warm_up(author) for author in self.clients[: 2 if size > 2 else 1])
+
+    def _warm_up(self, author: socket.socket) -> int:
+        """Send lines until everybody has heard one."""
+        recipients = [client for client in self.clients if client is not author]
+        silent = set(recipients)
+        frame = b""
+        while silent:
+            author.sendall(LINE)
+            for client in select.select(list(silent), [], [], 0.01)[0]:
+                frame = client.recv(len(LINE) * 2).partition(b"\n")[0] + b"\n"
+                silent.discard(client)
+        while late := select.select(recipients, [], [], 0.1)[0]:
+            for client in late:
+                client.recv(1 << 16)
+        return len(frame)
+
+    def broadcast(self, authors: int, lines: int) -> float:
+        """Seconds in which the first `authors` clients send so many lines each, and all others get all of them.
+
+        One thread, blocking at nothing but the selector, so that the clients are cheaper than any server.
+        """
+        selector = selectors.DefaultSelector()
+        unsent = {client: memoryview(LINE * lines) for client in self.clients[:authors]}
+        missing = {
+            client: (authors - (client in unsent)) * lines * self.frame_bytes for client in self.clients
+        }
+        missing = {client: count for client, count in missing.items() if count}
+        for client in self.clients:
+            client.setblocking(False)
+            selector.register(
+                client, selectors.EVENT_READ | (selectors.EVENT_WRITE if client in unsent else 0)
+            )
+        buffer = bytearray(1 << 18)
+        begin = time.perf_counter()
+        while missing:
+            events = selector.select(timeout=20)
+            if not events:
+                raise TimeoutError(f"{len(missing)} recipients miss {sum(missing.values())} bytes")
+            for key, mask in events:
+                client = cast("socket.socket", key.fileobj)
+                if mask & selectors.EVENT_READ and client in missing:
+                    missing[client] -= client.recv_into(buffer)
+                    if missing[client] <= 0:
+                        del missing[client]
+                if mask & selectors.EVENT_WRITE:
+                    unsent[client] = unsent[client][client.send(unsent[client][: 1 << 16]) :]
+                    if not unsent[client]:
+                        selector.modify(client, selectors.EVENT_READ)
+        seconds = time.perf_counter() - begin
+        selector.close()
+        return seconds
+
+    def close(self) -> None:
+        """Everybody leaves."""
+        for client in self.clients:
+            client.close()
+
+
+@contextmanager
+def room(system: str, size: int) -> Iterator[tuple[Room, int]]:
+    """A server with so many clients, and its process id."""
+    with serving(system) as (port, pid), ExitStack() as stack:
+        clients = Room(port, size)
+        stack.callback(clients.close)
+        yield clients, pid
+
+
+def _rate(system: str, size: int, authors: int) -> float:
+    """Deliveries per second."""
+    recipients = size - 1
+    lines = VOLUME[system] // (len(LINE) * recipients * authors)
+    lines = max(1, min(lines, MOST_LINES // authors))
+    with room(system, size) as (clients, _):
+        return authors * lines * recipients / clients.broadcast(authors, lines)
+
+
+def throughput(rounds: int) -> list[Result]:
+    """Each shape of a room against both yardsticks."""
+    results: list[Result] = []
+    shapes = {f"1 to {count}": (count + 1, 1) for count in FAN_OUTS}
+    shapes[f"{CROWD} to all others"] = (CROWD, CROWD)
+    for shape, (size, authors) in shapes.items():
+        rates: dict[str, list[float]] = {system: [] for system in VOLUME}
+        for _ in range(rounds):  # interleaved, so that a busy moment of the machine meets all of them
+            for system in VOLUME:
+                rates[system].append(_rate(system, size, authors))
+        value = statistics.median(rates["relay"])
+        bounds = {
+            "forwarder": OF_FORWARDER if size > 50 else None,
+            "line by line": TIMES_LINE_BY_LINE if size > 10 else None,
+        }
+        results.extend(
+            Result(
+                f"relay, {shape} / {yardstick}",
+                value,
+                "deliveries/s",
+                ratio(rates["relay"], rates[yardstick]),
+                bound,
+            )
+            for yardstick, bound in bounds.items()
         )
-    return rows
+    return results
 
 
-def main() -> None:
-    """Print the table."""
-    print(f"deliveries per second, lines of {len(LINE)} bytes, medians of {ROUNDS} rounds")
-    print(f"{'recipients':>10} {'relay':>12} {'forwarder':>12} {'line by line':>13}   ratios")
-    for row in run():
-        print(
-            f"{row['fan_out']:>10} {row['relay']:>12,} {row['forwarder']:>12,} {row['line by line']:>13,}   "
-            f"{row['of_forwarder']:.2f} of the forwarder, {row['times_line_by_line']:.1f} times line by line"
-        )
-
-
-# The measuring client: one thread, blocking at nothing but the selector, so that it is cheaper than any server.
-
-
-def _deliveries_per_second(system: str, fan_out: int, lines: int) -> float:
-    command = [sys.executable, "-m", "benchmarks.relay", "--serve", system]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
-        try:
-            port = int(server.stdout.readline()) if server.stdout else 0
-            sockets = [socket.create_connection(("127.0.0.1", port)) for _ in range(fan_out + 1)]
-            try:
-                frame_bytes = _warm_up(sockets[0], sockets[1:])
-                seconds = _broadcast(sockets[0], sockets[1:], lines, frame_bytes)
-            finally:
-                for sock in sockets:
-                    sock.close()
-        finally:
-            server.kill()
-    return lines * fan_out / seconds
-
-
-def _warm_up(author: socket.socket, recipients: list[socket.socket]) -> int:
-    """Send lines until everybody in the room has heard one; the length of what arrives for a line."""
-    silent = set(recipients)
-    frame = b""
-    while silent:
-        author.sendall(LINE)
-        for sock in select.select(list(silent), [], [], 0.01)[0]:
-            frame = sock.recv(len(LINE) * 2).partition(b"\n")[0] + b"\n"
-            silent.discard(sock)
-    while late := select.select(recipients, [], [], 0.1)[0]:
-        for sock in late:
-            sock.recv(1 << 16)
-    return len(frame)
-
-
-def _broadcast(author: socket.socket, recipients: list[socket.socket], lines: int, frame_bytes: int) -> float:
-    """Seconds from the first byte written until the last recipient has everything."""
-    author.setblocking(False)
-    selector = selectors.DefaultSelector()
-    selector.register(author, selectors.EVENT_WRITE)
-    missing = dict.fromkeys(recipients, lines * frame_bytes)
-    for sock in recipients:
-        selector.register(sock, selectors.EVENT_READ)
-    unsent = memoryview(LINE * lines)
-    buffer = bytearray(1 << 18)
+def _ping(clients: Room, load: float, pings: int) -> list[float]:
+    """Seconds from a line of the first client to its arrival at the second, while the third says `load` lines a second."""
+    for client in clients.clients:
+        client.setblocking(False)
+    author, listener, talker = clients.clients[:3]
+    seconds: list[float] = []
+    said, sent_at, heard, unsaid = 0, 0.0, b"", memoryview(b"")
     begin = time.perf_counter()
-    while missing:
-        events = selector.select(timeout=20)
-        if not events:
-            raise TimeoutError(f"{len(missing)} recipients miss {sum(missing.values())} bytes")
-        for key, _ in events:
-            if key.fileobj is author:
-                unsent = unsent[author.send(unsent[: 1 << 16]) :]
-                if not unsent:
-                    selector.unregister(author)
-                continue
-            recipient = cast("socket.socket", key.fileobj)
-            missing[recipient] -= recipient.recv_into(buffer)
-            if missing[recipient] <= 0:
-                del missing[recipient]
-                selector.unregister(recipient)
-    seconds = time.perf_counter() - begin
-    selector.close()
+    while len(seconds) < pings:
+        now = time.perf_counter()
+        if now - begin > 60:
+            raise TimeoutError("the answer to a ping is missing")
+        if not sent_at:
+            sent_at = now
+            author.send(b"ping" + LINE)
+        if load and not unsaid and (due := int((now - begin) * load) - said) > 0:
+            unsaid = memoryview(LINE * min(due, 64))
+            said += len(unsaid) // len(LINE)
+        if unsaid:
+            with suppress(BlockingIOError):
+                unsaid = unsaid[talker.send(unsaid) :]
+        for client in select.select(clients.clients, [], [], 0 if load else 5)[0]:
+            got = client.recv(1 << 18)
+            if client is listener:
+                heard += got
+                if b"ping" in heard:
+                    seconds.append(time.perf_counter() - sent_at)
+                    sent_at = 0.0
+                heard = heard[-3:] if sent_at else b""
     return seconds
 
 
-# The systems measured.
+def latency(fan_out: int = 10) -> list[Result]:
+    """Unloaded, and at half of what the relay can deliver to that many."""
+    with room("relay", fan_out + 1) as (clients, _):
+        lines = 20_000
+        capacity = lines / clients.broadcast(1, lines)
+    results: list[Result] = []
+    for name, load in (("unloaded", 0.0), ("at half load", capacity / 2)):
+        with room("relay", fan_out + 1) as (clients, _):
+            seconds = _ping(clients, load, PINGS)
+        results.extend(
+            Result(
+                f"relay, 1 to {fan_out}, latency {name}, p{percent}", 1e6 * percentile(seconds, percent), "us"
+            )
+            for percent in (50, 99)
+        )
+    return results
 
 
-async def _serve_relay() -> None:
-    async with Relay.listening() as relay:
-        print(relay.port, flush=True)
-        await asyncio.Event().wait()
+def memory_with_a_stalled_reader() -> list[Result]:
+    """How much the relay grows while one recipient of two does not read what the author says."""
+    with room("relay", 3) as (clients, pid):
+        before = psutil.Process(pid).memory_info().rss
+        stalled = clients.clients.pop()
+        clients.broadcast(1, STALLED_LINES)
+        grown = psutil.Process(pid).memory_info().rss - before
+        stalled.close()
+    said = STALLED_LINES * len(LINE) / 2**20
+    return [
+        Result(f"relay, grown by a reader that stalls while {said:.0f} MiB are said", grown / 2**20, "MiB")
+    ]
 
 
-class _Forwarder(asyncio.Protocol):
-    def __init__(self, everybody: set[asyncio.Transport]) -> None:
-        self.everybody = everybody
+def run(rounds: int = ROUNDS) -> list[Result]:
+    """Everything about the relay."""
+    return throughput(rounds) + latency() + memory_with_a_stalled_reader()
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast("asyncio.Transport", transport)
-        self.everybody.add(self.transport)
-
-    def data_received(self, data: bytes) -> None:
-        for transport in self.everybody:
-            if transport is not self.transport:
-                transport.write(data)
-
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
-        self.everybody.discard(self.transport)
-
-
-async def _serve_forwarder() -> None:
-    everybody: set[asyncio.Transport] = set()
-    loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: _Forwarder(everybody), "127.0.0.1", 0)
-    print(server.sockets[0].getsockname()[1], flush=True)
-    await server.serve_forever()
-
-
-async def _serve_line_by_line() -> None:
-    everybody: set[asyncio.StreamWriter] = set()
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        everybody.add(writer)
-        while line := await reader.readline():
-            for other in tuple(everybody):
-                if other is not writer:
-                    other.write(line)
-                    await other.drain()
-        everybody.discard(writer)
-
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    print(server.sockets[0].getsockname()[1], flush=True)
-    await server.serve_forever()
-
-
-_SERVERS: dict[str, Callable[[], Coroutine[Any, Any, None]]] = {
-    "relay": _serve_relay,
-    "forwarder": _serve_forwarder,
-    "line by line": _serve_line_by_line,
-}
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--serve"]:
-        asyncio.run(_SERVERS[sys.argv[2]]())
-    else:
-        main()
+    print_table(run())

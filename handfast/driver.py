@@ -212,7 +212,7 @@ class Driver:
             message = None if isinstance(event, TimerFired | Restarted) else event
             taken = step(before, event, transaction.facts(role, message), now, self._entropy, self._party)
             if taken.verdict is Verdict.ACCEPTED:
-                if address is not None:
+                if address not in (None, taken.state.peer_address):
                     taken = replace(taken, state=replace(taken.state, peer_address=address))
                 transaction.commit(taken.state, taken.effects, now)
                 for name, detail in _audit_entries(before, taken.effects):

@@ -1,7 +1,5 @@
 """`step`: one event in, the next state and its effects out. A pure function, and the only way a state changes."""
 
-from dataclasses import replace
-
 from handfast.conversation.model import Event, Facts, Party, PeerState, Role, State, Step, Verdict
 from handfast.conversation.turn import Transition, Turn
 from handfast.conversation.v1 import TABLE
@@ -43,7 +41,8 @@ def step(before: PeerState, event: Event, facts: Facts, now: float, entropy: Ent
             row.act(turn)
         except PeerError as refusal:
             return Step(before, (), Verdict.REFUSED, refusal.reason, refusal.__cause__)
-        return Step(replace(turn.after, state=row.goes_to), tuple(turn.effects), Verdict.ACCEPTED)
+        turn.change(state=row.goes_to)
+        return Step(turn.after, tuple(turn.effects), Verdict.ACCEPTED)
     return Step(before, (), Verdict.IGNORED)
 
 

@@ -29,13 +29,14 @@ class Turn:
     trace, because nobody looks at a turn that was not finished.
     """
 
-    __slots__ = ("after", "before", "effects", "entropy", "event", "facts", "now", "party")
+    __slots__ = ("_after", "_changes", "before", "effects", "entropy", "event", "facts", "now", "party")
 
     def __init__(
         self, before: PeerState, event: Event, facts: Facts, now: float, entropy: Entropy, party: Party
     ) -> None:
         self.before = before
-        self.after = before
+        self._after = before
+        self._changes: dict[str, Any] = {}
         # which event it is, is a matter of the row: its action knows the members, the type checker cannot
         self.event: Any = event
         self.facts = facts
@@ -49,9 +50,17 @@ class Turn:
         """The user's settings."""
         return self.party.settings
 
+    @property
+    def after(self) -> PeerState:
+        """The state after this step, as far as it is known."""
+        if self._changes:  # several changes, one copy of the twenty-odd fields
+            self._after = replace(self._after, **self._changes)
+            self._changes = {}
+        return self._after
+
     def change(self, **fields: Any) -> None:
         """Set fields of the state after this step."""
-        self.after = replace(self.after, **fields)
+        self._changes.update(fields)
 
     def emit(self, *effects: Effect) -> None:
         """Add effects, in order."""

@@ -4,7 +4,6 @@ hsagent-v1.md, sections 3 and 4. Bytes and values in, bytes and values out; time
 """
 
 import hashlib
-from dataclasses import replace
 from datetime import UTC, datetime, tzinfo
 
 from handfast.crypto import labels
@@ -21,10 +20,12 @@ from handfast.crypto.keys import (
 from handfast.errors import PeerError, Reason, UsageError
 from handfast.wire import limits
 from handfast.wire.text import EncodingError, Json, b64encode, canonical_json, depth_exceeds, strict_json
-from handfast.wire.v1 import HsBlock, HsType, encode_hs, is_timestamp, parse_hs, parse_sec
+from handfast.wire.v1 import HsBlock, HsType, SecBlock, encode_hs, is_timestamp, parse_hs, parse_sec
 
 # how old, and how far ahead of our clock, an `hs` may be (hsagent-v1.md, section 3)
 HS_LIFETIME_SECONDS = 60
+
+_ENVELOPE_MEMBERS = 4
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -42,16 +43,18 @@ def make_hs(
         now: seconds since 1970 UTC.
         zone: the zone of the timestamp; the system's if None.
     """
-    block = HsBlock(
-        type=kind,
-        nonce=nonce,
-        timestamp=local_timestamp(now, zone),
-        kx_pub_text=b64encode(exchange_public),
-        kx_pub=exchange_public,
-        sign_pub=signing_key.public,
-        sig=b"",
+    timestamp, exchange_text = local_timestamp(now, zone), b64encode(exchange_public)
+    return encode_hs(
+        HsBlock(
+            type=kind,
+            nonce=nonce,
+            timestamp=timestamp,
+            kx_pub_text=exchange_text,
+            kx_pub=exchange_public,
+            sign_pub=signing_key.public,
+            sig=signing_key.sign(_signed_text(nonce, exchange_text, timestamp)),
+        )
     )
-    return encode_hs(replace(block, sig=signing_key.sign(_signed_text(block))))
 
 
 def check_hs(
@@ -88,7 +91,7 @@ def check_hs(
         require_strong_signing_key(hs.sign_pub)
     except WeakKeyError:
         raise PeerError(Reason.WEAK_KEY) from None
-    if not signature_holds(hs.sign_pub, hs.sig, _signed_text(hs)):
+    if not signature_holds(hs.sign_pub, hs.sig, _signed_text(hs.nonce, hs.kx_pub_text, hs.timestamp)):
         raise PeerError(Reason.HS_BAD_SIGNATURE)
     return hs
 
@@ -132,13 +135,11 @@ def seal(
             f"the message is too large: {len(plaintext)} bytes, at most {limits.PLAINTEXT_BYTES} fit"
         )
     digest = hashlib.sha256(plaintext).digest()
-    envelope: dict[str, Json] = {
-        "nonce": b64encode(nonce),
-        "ciphertext": b64encode(aes_seal(key.reveal(), nonce, plaintext, digest)),
-        "hash": b64encode(digest),
-        "ts": local_timestamp(now, zone),
-    }
-    return {"envelope": envelope, "sig": b64encode(signing_key.sign(canonical_json(envelope)))}
+    nonce_text, hash_text, timestamp = b64encode(nonce), b64encode(digest), local_timestamp(now, zone)
+    ciphertext = b64encode(aes_seal(key.reveal(), nonce, plaintext, digest))
+    envelope = {"nonce": nonce_text, "ciphertext": ciphertext, "hash": hash_text, "ts": timestamp}
+    signature = signing_key.sign(_signed_envelope(nonce_text, ciphertext, hash_text, timestamp))
+    return {"envelope": envelope, "sig": b64encode(signature)}
 
 
 def open_sec(block: Json, key: Secret, peer_signing_public: bytes) -> tuple[Json, str]:
@@ -153,11 +154,7 @@ def open_sec(block: Json, key: Secret, peer_signing_public: bytes) -> tuple[Json
         PeerError: with the reason of the first check that fails; nothing of the content is usable then.
     """
     sec = parse_sec(block)
-    try:
-        signed = canonical_json(sec.envelope)
-    except EncodingError:
-        raise PeerError(Reason.SEC_MALFORMED) from None
-    if not signature_holds(peer_signing_public, sec.sig, signed):
+    if not signature_holds(peer_signing_public, sec.sig, _signed_bytes_of(sec)):
         raise PeerError(Reason.SEC_BAD_SIGNATURE)
     try:
         plaintext = aes_open(key.reveal(), sec.nonce, sec.ciphertext, sec.hash)
@@ -217,6 +214,21 @@ def _local(then: datetime, zone: tzinfo | None) -> float:
     return then.timestamp() if zone is None else (then.replace(tzinfo=zone) - _EPOCH).total_seconds()
 
 
-def _signed_text(hs: HsBlock) -> bytes:
+def _signed_bytes_of(sec: SecBlock) -> bytes:
+    if len(sec.envelope) == _ENVELOPE_MEMBERS:
+        return _signed_envelope(sec.nonce_text, sec.ciphertext_text, sec.hash_text, sec.timestamp)
+    try:  # the signature covers members that v1 does not name, too
+        return canonical_json(sec.envelope)
+    except EncodingError:
+        raise PeerError(Reason.SEC_MALFORMED) from None
+
+
+def _signed_envelope(nonce: str, ciphertext: str, digest: str, timestamp: str) -> bytes:
+    """`canonical_json` of an envelope with just these members; the first three are base64, which needs no escapes."""
+    head = f'{{"ciphertext":"{ciphertext}","hash":"{digest}","nonce":"{nonce}","ts":'.encode("ascii")
+    return head + canonical_json(timestamp) + b"}"
+
+
+def _signed_text(nonce: str, exchange_text: str, timestamp: str) -> bytes:
     # lone surrogates cannot occur: the nonce equals a checked one, the others are base64 and digits
-    return f"{hs.nonce}|{hs.kx_pub_text}|{hs.timestamp}".encode()
+    return f"{nonce}|{exchange_text}|{timestamp}".encode()

@@ -13,13 +13,16 @@ from handfast.wire import limits
 Json = object
 
 
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
 class EncodingError(ValueError):
     """The text is not what its encoding demands."""
 
 
 def b64encode(raw: bytes) -> str:
     """Standard base64 with padding (RFC 4648, section 4)."""
-    return base64.b64encode(raw).decode("ascii")
+    return binascii.b2a_base64(raw, newline=False).decode("ascii")
 
 
 def b64decode(text: str, size: int | None = None, at_most: int = limits.CIPHERTEXT_BYTES) -> bytes:
@@ -36,11 +39,12 @@ def b64decode(text: str, size: int | None = None, at_most: int = limits.CIPHERTE
     if len(text) > 4 * ((at_most + 2) // 3):
         raise EncodingError("base64 text too long")
     try:
-        raw = base64.b64decode(text, validate=True)
+        raw = binascii.a2b_base64(text, strict_mode=True)
     except (binascii.Error, ValueError):
         raise EncodingError("not base64") from None
-    # the decoder lets non-zero trailing bits pass, so one value would have several texts
-    if b64encode(raw) != text:
+    # The strict decoder takes nothing but the alphabet and padding at the end; it lets non-zero trailing bits pass, so
+    # that one value would have several texts. Those bits stand in the last four characters.
+    if len(text) != 4 * ((len(raw) + 2) // 3) or b64encode(raw[(len(raw) - 1) // 3 * 3 :]) != text[-4:]:
         raise EncodingError("not canonical base64")
     if (size is not None and len(raw) != size) or len(raw) > at_most:
         raise EncodingError("base64 of an unexpected size")
@@ -74,7 +78,7 @@ def canonical_json(value: Json) -> bytes:
         EncodingError: the value is not JSON (another type, NaN or an infinity, a cycle, too deep).
     """
     try:
-        return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode("ascii")
+        return _CANONICAL.encode(value).encode("ascii")
     except (TypeError, ValueError, RecursionError) as error:
         raise EncodingError(f"not a JSON value: {type(error).__name__}") from None
 

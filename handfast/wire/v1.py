@@ -135,12 +135,16 @@ class SecBlock:
 
     Attributes:
         envelope: the `envelope` object as it came: the signature covers every member, also unknown ones.
-        nonce_text: base64 as it stands, which names the envelope.
+        nonce_text, ciphertext_text, hash_text: base64 as it stands; the first names the envelope.
+        timestamp: `ts`, any text.
         nonce, ciphertext, hash, sig: raw bytes (12, at least 16, 32, 64).
     """
 
     envelope: dict[str, Json]
     nonce_text: str
+    ciphertext_text: str
+    hash_text: str
+    timestamp: str
     nonce: bytes
     ciphertext: bytes
     hash: bytes
@@ -246,6 +250,9 @@ def parse_sec(block: Json) -> SecBlock:
         return SecBlock(
             envelope=envelope,
             nonce_text=nonce,
+            ciphertext_text=ciphertext,
+            hash_text=digest,
+            timestamp=time,
             nonce=b64decode(nonce, 12),
             ciphertext=b64decode(ciphertext),
             hash=b64decode(digest, 32),
