@@ -19,6 +19,7 @@ INTERRUPTED = 130
 
 _SUMMARIES = {
     "demo": "Watch a relay and two agents meet, verify each other and talk.",
+    "simulate": "Run a fleet of agents, and measure it.",
     "server": "Run the relay.",
     "agent": "Run an agent.",
     "inspect": "Show what an agent's database holds.",
