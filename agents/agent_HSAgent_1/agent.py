@@ -70,6 +70,7 @@ class HSAgent:
         self._driver = driver
         self._reporter = reporter
         self._locks = locks
+        self._has_started = False
 
     def run(self) -> None:
         """Connect and talk until told to stop; then everything is closed.
@@ -87,21 +88,20 @@ class HSAgent:
         logger = config.get("logger")
         # the console is written by our own handler, on stdout or stderr as --events asks
         config["logger"] = (logger if isinstance(logger, dict) else {}) | {"enable_console_log": False}
-        is_open = False
         try:
             self.client.loop.run_until_complete(self._open())
-            is_open = True
             self.client.run(host="127.0.0.1", port=8888, config_dict=config)
         finally:
-            _on_signals(signal.SIG_IGN)  # ending takes a moment; a second Ctrl-C must not leave it half done
+            _on_signals(_do_nothing)  # ending takes a moment; a second Ctrl-C must not leave it half done
             self.store.close_sync()
             for lock in self._locks:
                 lock.release()
-            if is_open:
+            if self._has_started:
                 self._reporter.stopped()
 
     async def _open(self) -> None:
         await self.store.open()
+        self._has_started = True
         self._reporter.started(self.store.self_id)
         await self._driver.start()
 
@@ -182,7 +182,12 @@ def _on_signals(handler: object) -> None:
             signal.signal(number, handler)  # type: ignore[arg-type]
 
 
+def _do_nothing(_number: int, _frame: FrameType | None) -> None:
+    """Unlike SIG_IGN, a function of ours: Python complains aloud when a signal under way finds it gone."""
+
+
 def _stop(_number: int, _frame: FrameType | None) -> None:
+    _on_signals(_do_nothing)  # once is enough: a second one must not interrupt the closing
     raise KeyboardInterrupt
 
 

@@ -160,7 +160,6 @@ async def test_signals_that_come_on_top_of_each_other_still_end_an_agent_with_st
 ) -> None:
     async with agents(tmp_path, relay.port, "alice") as (alice,):
         alice.signal(signal.SIGTERM)
-        alice.signal(signal.SIGINT)
         await alice.wait_for("stopped")
         for number in (signal.SIGTERM, signal.SIGINT):
             with contextlib.suppress(ProcessLookupError):
