@@ -96,6 +96,7 @@ class HSAgent:
             self.store.close_sync()
             for lock in self._locks:
                 lock.release()
+            _on_signals(signal.SIG_IGN)  # which alone outlives the interpreter's own ending
             if self._has_started:
                 self._reporter.stopped()
 
