@@ -71,7 +71,8 @@ class Bridge:
         """Empty the bridge. The entries come by priority, those of one priority in the order of their arrival."""
         entries, self._entries = self._entries, []
         self._has_room.set()
-        entries.sort(key=lambda entry: hook_priority_order(entry.priority))
+        if len(entries) > 1:
+            entries.sort(key=lambda entry: hook_priority_order(entry.priority))
         return entries
 
     def close(self) -> None:
@@ -80,8 +81,9 @@ class Bridge:
         self._has_room.set()
 
     def _snapshot(self, route: ParsedRoute, event: Any) -> Any:
-        if any(each.answers(route, event) for each in self._registry.snapshot_senders):
-            return _copied(getattr(event, "data", None))
+        for each in self._registry.snapshot_senders:
+            if each.answers(route, event):
+                return _copied(getattr(event, "data", None))
         return _NO_SNAPSHOT
 
 

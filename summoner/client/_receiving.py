@@ -94,7 +94,7 @@ class ReceivePipeline:
             return False
         batches = tape.collect_activations(self._registry.receivers, self._registry.parsed_routes)
         items: list[_BridgeItem] = []
-        for priority in sorted(batches, key=hook_priority_order):
+        for priority in sorted(batches, key=hook_priority_order) if len(batches) > 1 else batches:
             activations = batches[priority]
             returned = await self._call_together([each.fn for each in activations], payload)
             events = list(map(self._checked_event, activations, returned))

@@ -5,6 +5,7 @@ not part of the documented interface begin with two: subclasses put their own on
 """
 
 import asyncio
+import logging
 from collections.abc import Callable
 from typing import Any, Literal, TypeVar
 
@@ -321,7 +322,7 @@ class SummonerClient:
         finally:
             self.__session = None
             await close_connection(writer)
-            self.logger.info("Disconnected")
+            self.__log.report("Disconnected", level=logging.INFO)
 
     async def message_receiver_loop(self, reader: asyncio.StreamReader, stop_event: asyncio.Event) -> None:
         """The receive side of the current session, or of one of its own if there is none.

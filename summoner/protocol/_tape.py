@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
+from functools import lru_cache
 from typing import Any
 
 from summoner.protocol._handlers import Receiver
@@ -10,6 +11,8 @@ from summoner.protocol._nodes import Node
 from summoner.protocol._routes import ParsedRoute
 
 _PREFIX = "tape"
+_SCALAR = (str, Node)
+_LONGEST_KEPT = 64
 
 States = dict[str | None, list[Node]]
 
@@ -53,8 +56,8 @@ class StateTape:
 
     def refresh(self) -> "StateTape":
         """A new tape of the same type and keys, without states."""
-        tape = StateTape().set_type(self.type)
-        tape.states = {key: [] for key in self.states}
+        tape = StateTape.__new__(StateTape)
+        tape.type, tape.states = self.type, {key: [] for key in self.states}
         return tape
 
     def extend(self, states: Any) -> None:
@@ -98,31 +101,44 @@ class StateTape:
 
 
 def _classify(states: Any, with_prefix: bool) -> tuple[TapeType, States]:
-    if _is_scalar(states):
+    if isinstance(states, dict):
+        return _classify_dict(states, with_prefix)
+    if isinstance(states, _SCALAR):
         return TapeType.SINGLE, {_PREFIX: [_node(states)]}
     if _is_sequence(states):
         return TapeType.MANY, {_PREFIX: [_node(item) for item in states]}
-    if not isinstance(states, dict) or not all(key is None or isinstance(key, str) for key in states):
-        return TapeType.INDEX_MANY, {}
-    if not all(_is_scalar(item) or _is_sequence(item) for item in states.values()):
-        return TapeType.INDEX_MANY, {}
+    return TapeType.INDEX_MANY, {}
+
+
+def _classify_dict(states: dict[Any, Any], with_prefix: bool) -> tuple[TapeType, States]:
+    scalars_only = True
+    for key, item in states.items():  # the shape first: it decides whether a text that is no node matters
+        if not (key is None or isinstance(key, str)):
+            return TapeType.INDEX_MANY, {}
+        if not isinstance(item, _SCALAR):
+            if not _is_sequence(item):
+                return TapeType.INDEX_MANY, {}
+            scalars_only = False
     indexed = {
         f"{_PREFIX}:{key}" if with_prefix and key is not None else key: (
-            [_node(item)] if _is_scalar(item) else [_node(each) for each in item]  # R4: a scalar is one state
+            [_node(item)] if isinstance(item, _SCALAR) else [_node(each) for each in item]  # R4: one state
         )
         for key, item in states.items()
     }
-    scalars_only = all(map(_is_scalar, states.values()))
     return TapeType.INDEX_SINGLE if scalars_only else TapeType.INDEX_MANY, indexed
 
 
-def _is_scalar(value: Any) -> bool:
-    return isinstance(value, str | Node)
-
-
 def _is_sequence(value: Any) -> bool:
-    return isinstance(value, list | tuple) and all(map(_is_scalar, value))
+    return isinstance(value, list | tuple) and all(isinstance(item, _SCALAR) for item in value)
 
 
 def _node(value: str | Node) -> Node:
-    return value if isinstance(value, Node) else Node(value)
+    if isinstance(value, Node):
+        return value
+    return _kept_node(value) if type(value) is str and len(value) <= _LONGEST_KEPT else Node(value)
+
+
+@lru_cache(maxsize=256)
+def _kept_node(text: str) -> Node:
+    """The node of a text; the same few states are reported for every message, and nodes never change."""
+    return Node(text)

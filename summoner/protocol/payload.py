@@ -5,10 +5,11 @@ Both directions run once per message. Nothing here reads, writes or logs; recove
 
 import json
 from collections.abc import Callable
+from functools import lru_cache
 from itertools import zip_longest
 from typing import Any, TypedDict
 
-from summoner.utils.json_recovery import MAX_DEPTH, RecoveryError, recover, too_deep, unwrap
+from summoner.utils.json_recovery import MAX_DEPTH, RecoveryError, parse, recover, too_deep, unwrap
 
 __all__ = [
     "DEFAULT_VERSION",
@@ -30,6 +31,7 @@ _registered: dict[str, tuple[Parser, Caster]] = {}
 
 _LEAF_NAMES: dict[type, str] = {str: "str", bool: "bool", int: "int", float: "float", type(None): "null"}
 _NO_LEAF = object()
+_LONGEST_ADDRESS = 64
 _CASTS = {"str": str, "bool": bool, "int": int, "float": float}
 
 
@@ -93,11 +95,16 @@ def _recover_line(text: str) -> Any:
         content, left = unwrap(content, encodings)
         value["content"] = content
     if isinstance(content, dict) and "_version" in content and "_payload" in content and "_type" in content:
-        return {
-            "remote_addr": recover(value["remote_addr"], 1, encodings),
-            "content": _open_envelope(content, left),
-        }
+        address = value["remote_addr"]
+        if not (isinstance(address, str) and len(address) <= _LONGEST_ADDRESS and _is_no_json(address)):
+            address = recover(address, 1, encodings)
+        return {"remote_addr": address, "content": _open_envelope(content, left)}
     return recover(value, 0, encodings)
+
+
+@lru_cache(maxsize=256)  # the same few peers write nearly every line
+def _is_no_json(address: str) -> bool:
+    return parse(address) is address
 
 
 def _open_envelope(envelope: dict[str, Any], encodings: int) -> Any:

@@ -26,6 +26,9 @@ BYTES_PER_WRITE = 128 * 1024
 CLOSING_GRACE = 5.0
 """Seconds a client that is being disconnected has for taking what it is still owed."""
 
+BACKLOG_LASTS = 30.0
+"""Seconds for which too many lines of a client must have been waiting before it is forced out (S8): a burst is no backlog."""
+
 MOST_NOTICES = 10_000
 """Notices to one client at once; a client that wrote more lines than that in one go has had its warning."""
 
@@ -56,6 +59,7 @@ class Connection(asyncio.Protocol):
         self._rate_limiter: RateLimiter | None = None
         self._waiting: list[str] = []  # lines of this client that wait for their turn
         self._turn: asyncio.TimerHandle | None = None
+        self._behind_since: float | None = None  # from when on too many lines have been waiting
         self._outbox = Outbox(relay.settings.queue_max_bytes)
         self._dropped_lines = 0  # for this client, since it last caught up
         self._writable = True  # the transport's buffer is empty
@@ -219,15 +223,30 @@ class Connection(asyncio.Protocol):
             self._plan_next_turn(pause)
 
     def _plan_next_turn(self, pause: float) -> None:
-        threshold = self._settings.disconnect_threshold
-        if pause and threshold is not None and len(self._waiting) >= threshold:
-            self._relay.force_out(self)
+        if self._is_too_far_behind(pause):
+            self._force_out()
         elif self._waiting or (pause and self._state is _State.OPEN):
             self._wait_for_turn(pause)
         elif self._state is _State.FINISHING:
             self.close()
         else:
             self._transport.resume_reading()
+
+    def _is_too_far_behind(self, pause: float) -> bool:
+        threshold = self._settings.disconnect_threshold
+        if not pause or threshold is None or len(self._waiting) < max(1, threshold):
+            self._behind_since = None
+            return False
+        now = self._loop.time()
+        if self._behind_since is None:
+            self._behind_since = now
+        return now - self._behind_since >= BACKLOG_LASTS
+
+    def _force_out(self) -> None:
+        lines, self._waiting = self._waiting, []
+        self._relay.forward(self, lines)  # they were accepted: only what comes after them is refused
+        if self._state is not _State.LEAVING:
+            self._relay.force_out(self)
 
     def _wait_for_turn(self, seconds: float) -> None:
         self._transport.pause_reading()

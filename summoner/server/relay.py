@@ -1,16 +1,20 @@
 """The room: who is in it, and how what one says reaches the others (sections 2.1, 3.4 and 3.6).
 
-A relay forwards lines and never looks into them. It is embedded with `Relay.listening`; running it as a process,
-with a configuration and signals, is the business of `summoner.server.server`.
+A relay forwards lines and never looks into them, unless it is asked to deliver what has an addressee to that one alone
+(`summoner.server.directory`). It is embedded with `Relay.listening`; running it as a process, with a configuration and
+signals, is the business of `summoner.server.server`.
 """
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
+from itertools import groupby
+from operator import itemgetter
 
 from summoner.server import frames
 from summoner.server.connection import Connection
+from summoner.server.directory import Directory
 from summoner.server.listening import open_listeners
 from summoner.server.policies import Quarantine
 from summoner.server.settings import RelaySettings
@@ -22,7 +26,7 @@ SHUTDOWN_GRACE = 0.5
 
 
 class Relay:
-    """Broadcasts every line of a client to all other clients.
+    """Broadcasts every line of a client to all other clients; with `directed_delivery`, every line that is for all.
 
     Lines of one author reach each recipient in order. A recipient that does not read, an author that floods and
     bytes that make no sense concern that client only: nobody waits for anybody else. Lives on the event loop it was
@@ -39,6 +43,9 @@ class Relay:
         self._listeners: list[asyncio.Server] = []
         self._connections: set[Connection] = set()  # all that are not gone yet
         self._members: dict[Connection, None] = {}  # those that hear and are heard, in order of arrival
+        self._directory: Directory[Connection] | None = (
+            Directory() if self.settings.directed_delivery else None
+        )
         self._to_flush: list[Connection] = []
         self._idle_check: asyncio.TimerHandle | None = None
         self._closing = False
@@ -111,6 +118,8 @@ class Relay:
             return False
         self._connections.add(connection)
         self._members[connection] = None
+        if self._directory is not None:
+            self._directory.join(connection)
         self.logger.info("%s joined, %d here", connection.address, len(self._members))
         return True
 
@@ -118,6 +127,8 @@ class Relay:
         """Take a client out of the room: it hears nothing more and nothing more of it is heard."""
         if connection in self._members:
             del self._members[connection]
+            if self._directory is not None:
+                self._directory.leave(connection)
             self.logger.info("%s left, %d here", connection.address, len(self._members))
 
     def gone(self, connection: Connection) -> None:
@@ -127,17 +138,18 @@ class Relay:
             self._nobody_left.set()
 
     def recipients_of(self, author: Connection) -> int:
-        """How many would get a line of this author now."""
+        """How many would get a line of this author now that is for everybody."""
         return len(self._members) - (author in self._members)
 
     def forward(self, author: Connection, lines: Sequence[str]) -> None:
-        """Send lines to everybody in the room but their author. They are encoded once for all recipients."""
+        """Send lines to those in the room that are to hear them. They are encoded once for all recipients."""
         joined_frames, lines_sent = author.encoder.encode(lines)
         if len(lines_sent) < len(lines):
             author.warn_too_long(len(lines) - len(lines_sent))
-        for member in tuple(self._members):  # a member whose queue overflows may leave
-            if member is not author:
-                member.send(joined_frames)
+        if self._directory is None:
+            self._send(author, joined_frames, self._members)
+        else:
+            self._deliver(author, frames.split_frames(joined_frames), lines_sent, self._directory)
         self._traffic_log.forwarded(author.address, lines_sent)
 
     def force_out(self, author: Connection) -> None:
@@ -145,6 +157,27 @@ class Relay:
         self.logger.warning("%s is disconnected: too many of its lines are waiting", author.address)
         self._quarantine.add(author.address, asyncio.get_running_loop().time())
         author.close(frames.TOO_MANY_WAITING)
+
+    def _deliver(
+        self,
+        author: Connection,
+        split_frames: Sequence[bytes],
+        lines: Sequence[str],
+        directory: Directory[Connection],
+    ) -> None:
+        """Send each line to its addressee and to those that hear everything, or to everybody where none is clear."""
+        addressees = [directory.addressee(author, line) for line in lines]
+        for addressee, group in groupby(zip(addressees, split_frames, strict=True), key=itemgetter(0)):
+            joined_frames = b"".join([frame for _, frame in group])
+            if addressee is None or addressee not in self._members:  # the latter: it has left since
+                self._send(author, joined_frames, self._members)
+            else:
+                self._send(author, joined_frames, (addressee, *directory.hearing_all))
+
+    def _send(self, author: Connection, joined_frames: bytes, recipients: Iterable[Connection]) -> None:
+        for member in tuple(recipients):  # a member whose queue overflows may leave
+            if member is not author:
+                member.send(joined_frames)
 
     def flush_soon(self, connection: Connection) -> None:
         """Have a connection write once this loop pass has queued all it has for it."""

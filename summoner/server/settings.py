@@ -43,6 +43,8 @@ class RelaySettings:
     on_overflow: str = "drop"
     """What happens when a recipient's queue is full: `drop` loses lines for it and logs how many, `disconnect` ends
     its connection with a warning."""
+    directed_delivery: bool = False
+    """Whether a line whose payload names an addressee reaches that one alone; see `summoner.server.directory`."""
     lines_per_minute: int | None = None
     """Lines of one client per minute, 0 to refuse everything."""
     idle_timeout: float | None = None
@@ -51,7 +53,7 @@ class RelaySettings:
     pauses: tuple[Pause, ...] = ()
     """Throttling and flow control; what applies to one line adds up."""
     disconnect_threshold: int | None = None
-    """How many lines may wait behind the pauses of their author before it is forced out (S8)."""
+    """How many lines may lastingly wait behind the pauses of their author before it is forced out (S8)."""
     quarantine_cooldown: float = 300.0
     quarantine_cleanup_interval: float = 60.0
     final_notice: bytes = SERVER_DISCONNECTED
@@ -153,6 +155,7 @@ def _schema(policies: bool) -> Schema:
                 "enable_disconnect": Field(bool, None),
                 "disconnect_threshold": Field(int, None, minimum=0),
             },
+            "directed_delivery": Field(bool, plain.directed_delivery),
             "max_frame_bytes": Field(int, plain.max_frame_bytes, minimum=256),
             "recipient_queue": {
                 "max_bytes": Field(int, plain.queue_max_bytes, minimum=1),
@@ -176,6 +179,7 @@ def _relay_settings(values: Mapping[str, Any], policies: bool) -> RelaySettings:
         max_frame_bytes=values["max_frame_bytes"],
         queue_max_bytes=queue["max_bytes"],
         on_overflow=queue["on_overflow"],
+        directed_delivery=values["directed_delivery"],
         lines_per_minute=values["rate_limit_msgs_per_minute"],
         idle_timeout=values["client_timeout_secs"],
         idle_check_interval=values["timeout_check_interval_secs"],

@@ -1,12 +1,20 @@
 """Connecting, failing, travelling and trying again (section 4.4)."""
 
 import asyncio
-from typing import Any
+import contextlib
+import itertools
+import logging
+import random
+import socket
+from collections.abc import Awaitable, Callable
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from scripted_server import (
     PATIENCE,
     ClientUnderTest,
+    RecordKeeper,
     ScriptedServer,
     Seen,
     SkippingLoop,
@@ -16,6 +24,13 @@ from scripted_server import (
     native_line,
     send_once,
 )
+
+from summoner.client import _connection
+from summoner.client._connection import ConnectionMachine
+from summoner.client._context import ClientContext
+from summoner.client._intent import Intent
+from summoner.client._logging import LimitedLog
+from summoner.client._settings import ClientSettings
 
 server = pytest.fixture(a_server)
 client = pytest.fixture(a_client)
@@ -169,3 +184,101 @@ def test_an_address_that_is_none_counts_as_a_failed_attempt(client: ClientUnderT
     limits = {"primary_retry_limit": 1, "default_retry_limit": 1}
     client.run("x" * 300 + ".example", 1, config_dict=client.config(reconnection=limits))
     assert len(client.log.matching("ERROR No connection")) == 2
+
+
+Part = Callable[[ConnectionMachine], Awaitable[None]]
+
+
+async def nothing(machine: ConnectionMachine) -> None: ...
+
+
+async def connect(machine: ConnectionMachine) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        streams = await machine.connect("127.0.0.1", listener.getsockname()[1])
+    assert streams is not None
+    streams[1].close()
+    await streams[1].wait_closed()
+
+
+class Attempts:
+    """A connection machine over attempts that fail, and when each of them was made."""
+
+    def __init__(self, **reconnection: Any) -> None:
+        self.log = RecordKeeper()
+        self.logger = logging.getLogger("test of attempts")
+        self.logger.handlers = [self.log]
+        self.logger.propagate = False
+        self.logger.setLevel(logging.INFO)
+        self.settings = ClientSettings(**reconnection)
+        self.times: list[float] = []
+
+    def made(self, failures: int, each: Part = nothing, at_last: Part = nothing) -> None:
+        """Run until so many attempts have failed, each after its part; then the client comes to an orderly end."""
+
+        async def attempt() -> None:
+            self.times.append(loop.time())
+            if len(self.times) <= failures:
+                await each(machine)
+                raise ConnectionRefusedError("nobody listens")
+            await at_last(machine)
+
+        with contextlib.closing(SkippingLoop()) as loop:
+            parts = {"settings": self.settings, "intent": Intent(), "log": LimitedLog(self.logger, loop)}
+            context = cast("ClientContext", SimpleNamespace(**parts))
+            machine = ConnectionMachine(context)
+            loop.run_until_complete(machine.run(attempt, lambda: None))
+
+    def delays(self) -> list[float]:
+        return [after - before for before, after in itertools.pairwise(self.times)]
+
+    def errors(self) -> list[str]:
+        return self.log.matching("ERROR")
+
+
+@pytest.mark.parametrize(
+    ("delay", "longest"), [(1.0, _connection._LONGEST_DELAY_SECONDS), (0.5, 10.0), (60.0, 60.0), (0.0, 0.0)]
+)
+def test_without_a_limit_each_delay_is_twice_the_last_up_to_the_longest(
+    delay: float, longest: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(random, "uniform", lambda low, high: 1.0)
+    attempts = Attempts(retry_delay_seconds=delay, primary_retry_limit=None)
+    attempts.made(60)
+    assert attempts.delays() == pytest.approx([min(delay * 2**number, longest) for number in range(60)])
+
+
+def test_with_a_limit_the_delay_is_the_one_of_the_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(random, "uniform", lambda low, high: 1.0)
+    attempts = Attempts(retry_delay_seconds=2.0, primary_retry_limit=5, default_retry_limit=5)
+    attempts.made(100)
+    assert attempts.delays() == pytest.approx([2.0] * 9)
+    assert len(attempts.errors()) == 10
+
+
+def test_no_two_clients_wait_equally_long() -> None:
+    crowd = [Attempts(retry_delay_seconds=8.0, primary_retry_limit=None) for _ in range(20)]
+    for attempts in crowd:
+        attempts.made(1)
+    first = [attempts.delays()[0] for attempts in crowd]
+    assert len(set(first)) == len(first)
+    assert all(6.0 <= delay <= 10.0 for delay in first)
+
+
+def test_an_outage_is_told_when_it_begins_now_and_then_and_when_it_ends() -> None:
+    attempts = Attempts(retry_delay_seconds=1.0, primary_retry_limit=None)
+    attempts.made(360, at_last=connect)
+    seconds = attempts.times[-1]
+    assert attempts.errors()[0] == "ERROR No connection (attempt 1): nobody listens"
+    assert 2 <= len(attempts.errors()) <= 1 + seconds / 60
+    (connected,) = attempts.log.matching("Connected")
+    assert connected.endswith("after 360 failed attempts")
+
+
+def test_a_relay_that_accepts_and_drops_is_met_more_slowly_but_never_left_alone_for_long(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(random, "uniform", lambda low, high: 1.0)
+    attempts = Attempts(retry_delay_seconds=1.0, primary_retry_limit=None)
+    attempts.made(60, each=connect)
+    assert attempts.delays() == pytest.approx([1.0, 2.0] + [4.0] * 58, abs=0.1)
+    assert len(attempts.log.texts) <= 3 * 5 * (1 + attempts.times[-1] / 10)

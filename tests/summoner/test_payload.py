@@ -15,6 +15,7 @@ from summoner.protocol.payload import (
     register_envelope_version,
     wrap_with_types,
 )
+from summoner.utils import fully_recover_json
 
 ADDRESS = "127.0.0.1:51742"
 
@@ -300,3 +301,21 @@ def test_what_one_client_wraps_another_recovers_unchanged(payload: Any) -> None:
         content = recover_with_types(relay(frame))["content"]
         assert content == payload
         assert json.dumps(content) == json.dumps(payload)
+
+
+addresses = (
+    st.sampled_from([ADDRESS, "[::1]:5", "5", '"a:1"', "[1]", '{"a": "2"}', "null", "", "1" * 70])
+    | st.text()
+    | st.lists(st.integers(), max_size=2)
+)
+
+
+@given(addresses, json_values, st.sampled_from(["", "\n", " \t"]))
+def test_the_short_way_through_a_line_leads_where_the_long_one_does(
+    address: Any, payload: Any, end: str
+) -> None:
+    line = json.dumps({"remote_addr": address, "content": wrap_with_types(payload, "1.3.0").strip()})
+    long_way = recover_with_types(" " + line)  # the pattern for JSON is asked only where no brace comes first
+    for _ in range(2):  # the second time, the address may be known
+        assert json.dumps(recover_with_types(line + end)) == json.dumps(long_way)
+    assert json.dumps(long_way["remote_addr"]) == json.dumps(fully_recover_json(address))

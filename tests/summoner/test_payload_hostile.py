@@ -183,7 +183,8 @@ def test_nesting_cannot_overflow_the_stack_even_without_a_recursion_limit() -> N
     limit = sys.getrecursionlimit()
     sys.setrecursionlimit(10**9)
     try:
-        for line in (nested(3_000_000), '[{"a":' * 1_000_000, enveloped(nested(500_000), nested(500_000))):
+        enveloped_ones = enveloped(nested(500_000), nested(500_000))
+        for line in (nested(3_000_000), '[{"a":' * 1_000_000, '{"a":' * 1_000_000, enveloped_ones):
             with pytest.raises(RecoveryError, match="deep"):
                 recover_with_types(line)
     finally:

@@ -63,6 +63,9 @@ def contributions(tape: StateTape, batch: list[TapeActivation], events: Mapping[
         ({1: "A"}, TapeType.INDEX_MANY, {}),
         ({"k": 5}, TapeType.INDEX_MANY, {}),
         ({"k": [["A"]]}, TapeType.INDEX_MANY, {}),
+        ({"k": "no node", "j": 5}, TapeType.INDEX_MANY, {}),
+        ({"k": "no node", 1: "A"}, TapeType.INDEX_MANY, {}),
+        ({"k": "A" * 100, "j": ("A",)}, TapeType.INDEX_MANY, {"k": ["A" * 100], "j": ["A"]}),
     ],
 )
 def test_reported_states_are_classified_and_given_back_in_their_shape(
@@ -77,6 +80,13 @@ def test_reported_states_are_classified_and_given_back_in_their_shape(
 def test_a_state_that_is_no_node_is_refused(states: Any) -> None:
     with pytest.raises(ValueError, match="invalid node"):
         StateTape(states)
+
+
+def test_a_state_reported_again_is_read_as_the_first_time() -> None:
+    for _ in range(2):
+        assert StateTape(["A", "/not(a)"]).states == {"tape": [Node("A"), Node("/not(a)")]}
+        with pytest.raises(ValueError, match="invalid node"):
+            StateTape("no node")
 
 
 def test_keys_carry_their_prefix_inside_only() -> None:

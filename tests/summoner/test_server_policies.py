@@ -3,9 +3,10 @@
 import asyncio
 import socket
 
+import pytest
 from relay_helpers import PATIENCE, join_deaf, room
 
-from summoner.server import frames
+from summoner.server import connection, frames
 from summoner.server.settings import Pause
 from summoner.utils import format_addr
 
@@ -85,14 +86,17 @@ async def test_lines_of_a_paused_author_that_leaves_are_still_forwarded() -> Non
         assert await b.contents(2) == ["two", "three"]
 
 
-async def test_an_author_whose_lines_pile_up_is_disconnected_for_good() -> None:
+async def test_an_author_whose_lines_pile_up_is_disconnected_for_good(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(connection, "BACKLOG_LASTS", 0.0)
     async with room(pauses=(Pause(1, LONG),), disconnect_threshold=3, final_notice=b"") as here:
         a, b, c, d = [await here.join() for _ in range(4)]
         await a.write(b"one\ntwo\nthree\nfour\n")
         assert await a.rest() == frames.TOO_MANY_WAITING
         a.writer.write(b"nobody hears this\n")
         await c.write(b"next\n")
-        assert await b.contents(2) == ["one", "next"]
+        assert await b.contents(5) == ["one", "two", "three", "four", "next"]
         forced_out = next(iter(here.relay._connections - here.relay._members.keys()))
         await a.close()
         await asyncio.wait_for(forced_out.ended.wait(), PATIENCE)
@@ -123,7 +127,44 @@ async def test_as_many_lines_may_wait_as_the_threshold_says() -> None:
         assert a.address in here.addresses()
 
 
-async def test_an_address_that_was_forced_out_is_refused_and_another_port_is_not() -> None:
+async def test_a_burst_that_comes_in_one_read_is_no_lasting_backlog() -> None:
+    burst = [str(number) for number in range(400)]
+    async with room(pauses=(Pause(1, 0.0001),), disconnect_threshold=300) as here:
+        a, b = [await here.join() for _ in range(2)]
+        await a.write("".join(f"{line}\n" for line in burst).encode())
+        assert await b.contents(400) == burst
+        await a.write(b"still here\n")
+        assert await b.content() == "still here"
+
+
+async def test_a_backlog_that_shrinks_below_the_threshold_begins_anew_the_next_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(connection, "BACKLOG_LASTS", 100.0)
+    clock = [0.0]
+    async with room(pauses=(Pause(1, LONG),), disconnect_threshold=2) as here:
+        a, _ = [await here.join() for _ in range(2)]
+        author = next(iter(here.relay._members))
+        with monkeypatch.context() as patched:
+            patched.setattr(author._loop, "time", lambda: clock[0])
+            for clock[0], waiting, is_out in (
+                (0.0, 2, False),
+                (99.0, 2, False),
+                (100.0, 1, False),
+                (150.0, 3, False),
+                (250.0, 2, True),
+            ):
+                author._waiting = ["line"] * waiting
+                assert author._is_too_far_behind(LONG) is is_out
+            assert not author._is_too_far_behind(0.0), "nobody is behind who need not wait"
+        author._waiting.clear()
+        assert a.address in here.addresses()
+
+
+async def test_an_address_that_was_forced_out_is_refused_and_another_port_is_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(connection, "BACKLOG_LASTS", 0.0)
     async with room(pauses=(Pause(1, LONG),), disconnect_threshold=1, final_notice=b"") as here:
         a, b = [await here.join() for _ in range(2)]
         await a.write(b"one\ntwo\n")

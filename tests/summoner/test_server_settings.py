@@ -79,11 +79,13 @@ def test_every_setting_reaches_the_relay() -> None:
         quarantine_cleanup_interval_secs=6,
         backpressure_policy={"throttle_threshold": 7, "flow_control_threshold": 8, "disconnect_threshold": 9},
         max_frame_bytes=1_000,
+        directed_delivery=True,
         recipient_queue={"max_bytes": 1_000, "on_overflow": "drop"},
     )
     assert not config.warnings
     assert config.relay == RelaySettings(
         max_frame_bytes=1_000,
+        directed_delivery=True,
         queue_max_bytes=1_000,
         on_overflow="drop",
         lines_per_minute=0,
