@@ -15,6 +15,8 @@ NOW = "CURRENT_TIMESTAMP"
 
 Stored = int | float | str | bytes | None
 
+_ENCODER = json.JSONEncoder(allow_nan=False, sort_keys=True, separators=(",", ":"))
+
 _NAME = re.compile(r"(?!sqlite_)[A-Za-z_][A-Za-z0-9_]{0,62}")
 
 
@@ -89,7 +91,7 @@ def _read_datetime(stored: Any) -> datetime:
 
 def _json(value: object) -> str:
     """Canonical, so that equal values are equal texts; ASCII, so that a lone surrogate survives."""
-    return json.dumps(value, allow_nan=False, sort_keys=True, separators=(",", ":"))
+    return _ENCODER.encode(value)
 
 
 class _Kind(NamedTuple):
@@ -146,6 +148,7 @@ class Field:
         self.check = check
         self.name = type  # until the class names it
         self._kind = _KINDS[type]
+        self._encode = self._kind.encode
         self.decodes = self._kind.decode is not None
         self.default = None if default is None else self._literal(default)
         self.on_update = None if on_update is None else self._literal(on_update)
@@ -162,7 +165,7 @@ class Field:
         if value is None:
             return None
         try:
-            return self._kind.encode(value)
+            return self._encode(value)
         except (TypeError, ValueError, OverflowError, RecursionError):
             raise BadValue(f"{self.name}: the value is not {self._kind.takes}") from None
 

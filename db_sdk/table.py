@@ -90,7 +90,7 @@ class Table:
         """UPDATE."""
         if not values:
             raise UsageError(f"update of {self.name}: no values")
-        bound = [self.field(name).encode(value) for name, value in values.items()]
+        bound = self._encoded(values)
         conditions = self._where(where, bound)
         shape = ("update", *values, "", *conditions)
         text = self._texts.get(shape)
@@ -128,7 +128,7 @@ class Table:
         return text, bound
 
     def _insert(self, values: Values, shape: _Shape, clause: Callable[[], str]) -> Statement:
-        bound = [self.field(name).encode(value) for name, value in values.items()]
+        bound = self._encoded(values)
         shape = (*shape, *values)
         text = self._texts.get(shape)
         if text is None:
@@ -137,6 +137,10 @@ class Table:
             text = f"INSERT INTO {self._quoted} {row} {clause()}"
             self._keep(shape, text)
         return text, bound
+
+    def _encoded(self, values: Values) -> list[Stored]:
+        known = self._fields.get
+        return [(known(name) or self.field(name)).encode(value) for name, value in values.items()]
 
     def _column(self, name: str) -> str:
         self.field(name)
