@@ -1,5 +1,6 @@
 """Key types that never show what they hold: their `repr` is redacted and they refuse to be pickled or copied out."""
 
+from collections import OrderedDict
 from typing import NoReturn
 
 from cryptography.exceptions import InvalidSignature
@@ -8,6 +9,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X
 
 KEY_BYTES = 32
 SIGNATURE_BYTES = 64
+EXCHANGES_REMEMBERED = 1_000  # some 300 bytes each
 
 _FIELD_PRIME = 2**255 - 19
 # The y coordinates of the points of order 1, 2, 4 and 8 on edwards25519 (RFC 8032, section 5.1): a signature under
@@ -94,10 +96,11 @@ class ExchangeKey:
         private: the 32 raw private bytes.
     """
 
-    __slots__ = ("_key", "public")
+    __slots__ = ("_key", "_remembered", "public")
 
     def __init__(self, private: bytes) -> None:
         self._key = X25519PrivateKey.from_private_bytes(private)
+        self._remembered: OrderedDict[bytes, bytes] | None = None
         self.public = self._key.public_key().public_bytes_raw()
 
     def exchange(self, peer_public: bytes) -> bytes:
@@ -112,6 +115,25 @@ class ExchangeKey:
             # OpenSSL refuses the all-zero result itself; a key of a wrong length is our caller's mistake and cannot
             # come from a peer, whose keys are parsed to 32 bytes first
             raise WeakKeyError("the peer's X25519 key is of small order") from None
+
+    def exchange_once(self, peer_public: bytes) -> bytes:
+        """As `exchange`, computed once for each of up to `EXCHANGES_REMEMBERED` peers: for two static keys only.
+
+        What two static keys agree on is the same for as long as both are in use. Whoever reads it in this process's memory
+        reads the private key beside it, which makes it and all others, so that remembering gives nothing away; it goes
+        when the key goes. What an ephemeral key agrees on has to be gone before that, and is never remembered.
+
+        Raises:
+            WeakKeyError: as `exchange`.
+        """
+        if self._remembered is None:
+            self._remembered = OrderedDict()
+        shared = self._remembered.get(peer_public)
+        if shared is None:
+            shared = self._remembered[peer_public] = self.exchange(peer_public)
+            if len(self._remembered) > EXCHANGES_REMEMBERED:
+                self._remembered.popitem(last=False)
+        return shared
 
     def private_bytes(self) -> bytes:
         """The 32 raw private bytes, for sealing."""
