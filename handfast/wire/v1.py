@@ -13,6 +13,10 @@ from handfast.errors import PeerError, Reason
 from handfast.wire import limits
 from handfast.wire.text import EncodingError, Json, b64decode, b64encode
 
+# Ends the nonces of agents that speak version 2, too: an `hs` of theirs that reaches us although we have offered version 2
+# was brought about by somebody who took our offer away. Its d's keep a nonce from being read as a JSON number.
+SENTINEL = "5e2d0d53"
+
 _ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _NONCE = re.compile(r"[0-9a-f]{32}")
 _REFERENCE = re.compile(rf"[A-Za-z0-9._:@-]{{1,{limits.REFERENCE_CHARACTERS}}}")
@@ -156,6 +160,11 @@ def is_agent_id(value: Json) -> bool:
     return isinstance(value, str) and _ID.fullmatch(value) is not None
 
 
+def is_from_version_2(nonce: str) -> bool:
+    """Whether the author of a nonce says that it speaks version 2 as well (protocol-v2.md, "Version 1 peers")."""
+    return nonce.endswith(SENTINEL)
+
+
 def parse_message(content: Json, own_id: str) -> Message | None:
     """The message that a relayed payload carries for us.
 
@@ -262,12 +271,12 @@ def parse_sec(block: Json) -> SecBlock:
         raise PeerError(Reason.SEC_MALFORMED) from None
 
 
-def claimed_nonce(message: Message) -> str | None:
+def claimed_nonce(message: object) -> str | None:
     """The `my_nonce` of a message that has one."""
     return message.my_nonce if isinstance(message, Confirm | Request | Respond) else None
 
 
-def claimed_sign_pub(message: Message) -> bytes | None:
+def claimed_sign_pub(message: object) -> bytes | None:
     """The signing key that a message's `hs` claims, unproven; None where it has none that can be read."""
     hs = message.hs if isinstance(message, Confirm | Request) else None
     sign_pub = hs.get("sign_pub") if isinstance(hs, dict) else None
