@@ -1,19 +1,21 @@
 """Identity files on disk: read with bounds, written atomically and never over another by accident, one process each."""
 
 import os
+import re
 import secrets
 import stat
-import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from handfast.crypto.keys import ExchangeKey, SigningKey
+from handfast.crypto.keys import ExchangeKey, Secret, SigningKey
 from handfast.errors import IdentityError, UsageError
-from handfast.identity import Identity, open_identity, seal_identity
-from handfast.identity.file import FILE_BYTES, NONCE_BYTES, SALT_BYTES
+from handfast.identity import Identity, identity_format, open_identity, seal_identity
+from handfast.identity.agent_ids import self_certifying_id
+from handfast.identity.file import FILE_BYTES
+from handfast.identity.sealed import NONCE_BYTES, SALT_BYTES
 
 PASSPHRASE_VARIABLE = "HANDFAST_PASSPHRASE"  # noqa: S105  # the name of a variable, not a secret
 DEMO_PASSPHRASE = b"handfast-demonstration-only"
@@ -45,14 +47,22 @@ def database_path(home: Path, agent_id: str) -> Path:
     return home / f"HSAgent-{agent_id}.db"
 
 
+def former_identity_path(path: Path) -> Path:
+    """Where the file of an identity is kept that was migrated: beside it, under a name that no agent's identity has."""
+    return path.with_name(f"{path.name}.v1")
+
+
 def new_identity() -> Identity:
-    """A new agent id with new keys, from the system's randomness."""
+    """A new self-certifying agent id with new keys, from the system's randomness and clock."""
+    now = datetime.now(UTC)
+    signing_key = SigningKey(secrets.token_bytes(32))
     return Identity(
-        agent_id=str(uuid.uuid4()),
-        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        agent_id=self_certifying_id(signing_key.public),
+        created_at=now.isoformat(timespec="seconds"),
         exchange_key=ExchangeKey(secrets.token_bytes(32)),
-        signing_key=SigningKey(secrets.token_bytes(32)),
-    )
+        signing_key=signing_key,
+        stored_database_key=Secret(secrets.token_bytes(32)),
+    ).with_static_key(secrets.token_bytes(32), now.timestamp())
 
 
 def load_identity(path: Path, passphrase: bytes) -> Identity:
@@ -62,13 +72,13 @@ def load_identity(path: Path, passphrase: bytes) -> Identity:
         IdentityError: it cannot be read, is none, is damaged, or is sealed with another passphrase.
     """
     try:
-        return open_identity(_read_regular_file(path, FILE_BYTES), passphrase)
+        return open_identity(read_regular_file(path, FILE_BYTES), passphrase)
     except IdentityError as error:
         raise IdentityError(f"{path}: {error}") from None
 
 
 def save_identity(
-    path: Path, identity: Identity, passphrase: bytes, *, version: str = "id.v1", replace: bool = False
+    path: Path, identity: Identity, passphrase: bytes, *, version: str = "id.v2", replace: bool = False
 ) -> None:
     """Write an identity file, mode 0600, atomically: after a crash there is the old file or the new one.
 
@@ -81,6 +91,7 @@ def save_identity(
 
     Raises:
         IdentityError: there is a file already, or the disk refused.
+        UsageError: the format has no place for all of the identity's keys.
     """
     raw = seal_identity(
         identity,
@@ -89,10 +100,25 @@ def save_identity(
         nonce=secrets.token_bytes(NONCE_BYTES),
         version=version,
     )
+    write_atomically(path, raw, replace=replace)
+
+
+def write_atomically(path: Path, raw: bytes, *, replace: bool = False, mode: int = 0o600) -> None:
+    """Write a whole file and make sure that it is on the disk.
+
+    Args:
+        path: where.
+        raw: what.
+        replace: whether a file that is there already may be replaced.
+        mode: who may read it.
+
+    Raises:
+        IdentityError: there is a file already, or the disk refused.
+    """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
         try:
             with os.fdopen(descriptor, "wb") as file:
                 file.write(raw)
@@ -125,6 +151,39 @@ def load_or_create_identity(path: Path, passphrase: bytes) -> tuple[Identity, bo
     return identity, True
 
 
+def bring_up_to_date(
+    path: Path, identity: Identity, passphrase: bytes, now: float
+) -> tuple[Identity, list[str]]:
+    """Give an identity what it lacks for version 2, and a new static key when that is due; the file follows.
+
+    Call it while the identity is locked. The id and the keys stay. A file of format id.v1 is kept beside the new one,
+    under `former_identity_path`; at every moment of a crash a whole file holds the keys.
+
+    Args:
+        path: the file that `identity` was loaded from.
+        identity: what it holds.
+        passphrase: what it is sealed with.
+        now: seconds since 1970 UTC.
+
+    Returns:
+        The identity as it is in the file now, and what was done, in words for a log.
+
+    Raises:
+        IdentityError: the disk refused; the file is as it was.
+    """
+    path = path.resolve()  # through a link, the file itself is replaced and not the link
+    current = identity if identity.is_current(now) else identity.with_static_key(secrets.token_bytes(32), now)
+    current = current.with_database_key()
+    if current == identity:
+        return identity, []
+    done = [f"made a new static key for {path.name}"]
+    former = read_regular_file(path, FILE_BYTES)
+    if identity_format(former) == "id.v1":
+        done = [f"{path.name} has format id.v2 now; the former file is kept as {_keep(path, former).name}"]
+    save_identity(path, current, passphrase, replace=True)
+    return current, done
+
+
 def is_readable_by_others(path: Path) -> bool:
     """Whether other users of this machine can read the file at `path`; first-generation agents leave it so."""
     try:
@@ -140,12 +199,27 @@ def read_passphrase(path: Path) -> bytes:
         UsageError: the file cannot be read, or its first line is empty.
     """
     try:
-        first_line = _read_regular_file(path, _PASSPHRASE_BYTES).split(b"\n", 1)[0].rstrip(b"\r")
+        first_line = read_regular_file(path, _PASSPHRASE_BYTES).split(b"\n", 1)[0].rstrip(b"\r")
     except IdentityError as error:
         raise UsageError(f"passphrase file {path}: {error}") from None
     if not first_line:
         raise UsageError(f"passphrase file {path}: its first line is empty")
     return first_line
+
+
+def read_psk(path: Path) -> Secret:
+    """A pre-shared key: 32 bytes as 64 hex digits, in the first line of a file.
+
+    Raises:
+        UsageError: the file cannot be read, or holds something else.
+    """
+    try:
+        first_line = read_regular_file(path, _PASSPHRASE_BYTES).split(b"\n", 1)[0].strip()
+    except IdentityError as error:
+        raise UsageError(f"pre-shared key {path}: {error}") from None
+    if re.fullmatch(rb"[0-9A-Fa-f]{64}", first_line) is None:
+        raise UsageError(f"pre-shared key {path}: its first line must be 64 hex digits, 32 random bytes")
+    return Secret(bytes.fromhex(first_line.decode("ascii")))
 
 
 def find_passphrase(
@@ -198,6 +272,26 @@ def lock_identity(path: Path) -> FileLock:
     return lock
 
 
+def read_regular_file(path: Path, at_most: int) -> bytes:
+    """The bytes of a file, never waiting for a pipe and never reading more than `at_most`.
+
+    Raises:
+        IdentityError: it cannot be read, is no regular file, or is longer; the text does not name it.
+    """
+    try:
+        # O_NONBLOCK: opening a named pipe must not wait for a writer
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+        with os.fdopen(descriptor, "rb") as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise IdentityError("not a regular file")
+            raw = file.read(at_most + 1)
+    except OSError as error:
+        raise IdentityError(f"cannot be read: {error.strerror}") from None
+    if len(raw) > at_most:
+        raise IdentityError("too large")
+    return raw
+
+
 def _from_keychain(entry: str) -> bytes:
     try:
         import keyring  # noqa: PLC0415  # an optional extra, needed by this function alone
@@ -216,19 +310,16 @@ def _from_keychain(entry: str) -> bytes:
     return str(found).encode()
 
 
-def _read_regular_file(path: Path, at_most: int) -> bytes:
-    try:
-        # O_NONBLOCK: opening a named pipe must not wait for a writer
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
-        with os.fdopen(descriptor, "rb") as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise IdentityError("not a regular file")
-            raw = file.read(at_most + 1)
-    except OSError as error:
-        raise IdentityError(f"cannot be read: {error.strerror}") from None
-    if len(raw) > at_most:
-        raise IdentityError("too large")
-    return raw
+def _keep(path: Path, raw: bytes) -> Path:
+    """A copy of the former file; one that is there with other content, from an earlier migration, stays as well."""
+    first = former_identity_path(path)
+    for kept in (first, *(first.with_name(f"{first.name}.{number}") for number in range(2, 100))):
+        if not (kept.exists() or kept.is_symlink()):
+            write_atomically(kept, raw)
+            return kept
+        if read_regular_file(kept, FILE_BYTES) == raw:  # a crash came between the copy and the new file
+            return kept
+    raise IdentityError(f"{first}: there are too many former files beside it")
 
 
 def _name_exclusively(temporary: Path, path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Who you are: whether a signing key may speak for an agent id. One pure decision, closed by default.
+"""Whether a signing key may speak for an agent id in version 1. One pure decision, closed by default.
 
 v1 names neither party in its handshake, so the pair (id, key) is pinned at first sight (hsagent-v1.md, section 3).
 """
