@@ -5,7 +5,10 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: help demo test test-slow check bench docs clean
+# how long `make fuzz` searches for each of its targets
+FUZZ_SECONDS ?= 20
+
+.PHONY: help demo test test-slow coverage fuzz mutants check bench docs clean
 
 help: ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -28,6 +31,19 @@ test: $(READY) ## the test suite
 test-slow: $(READY) ## the long runs
 	@$(BIN)/python -m pytest -q -m slow --timeout 900
 
+coverage: $(READY) ## lines of the core and of db_sdk that their tests run: at least 95 %
+	@$(BIN)/coverage erase
+	@$(BIN)/coverage run -m pytest -n 2 --dist worksteal -q -m "not slow" tests/handfast tests/db_sdk
+	@$(BIN)/coverage combine --quiet
+	@$(BIN)/coverage report
+
+fuzz: $(READY) ## search for input that breaks a parser; FUZZ_SECONDS=20 for each target
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --only-binary :all: --group fuzz || true
+	@$(BIN)/python -m fuzz --seconds $(FUZZ_SECONDS)
+
+mutants: $(READY) ## does a test fail for every small wrong change to a check? ten minutes
+	@$(BIN)/python tests/mutation
+
 check: $(READY) ## formatter, linter, types, import contracts
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
@@ -42,5 +58,5 @@ docs: $(READY) ## write the generated parts of docs/ anew
 	@$(BIN)/python tests/hostile/catalogue.py
 
 clean: ## remove the environment and what tools left behind
-	@rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache dist
+	@rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .coverage* .fuzz dist
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

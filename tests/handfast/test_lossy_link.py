@@ -1,0 +1,221 @@
+"""Two agents over a link that drops, repeats, reorders and replays, while they are killed and their clocks are set.
+
+A state machine of hypothesis: any order of such events, then what must hold whatever happened. The model checker
+(tests/model) covers every order within small bounds; this has the real cryptography, driver and clocks, and no bounds.
+"""
+
+import asyncio
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from fake_world import End, FakeClock
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from handfast.conversation.model import Closed, Delivered, Role, SessionOpened, Settings
+
+INIT, RESP = Role.INITIATOR, Role.RESPONDER
+TURNS = 2
+
+# longer than all tries of any state together
+UNTIL_HOME_SECONDS = 60
+# a responder that insists on a reference its peer has lost takes `register` for an answer after 60 s
+UNTIL_NEXT_CONVERSATION_SECONDS = 120
+
+whose = st.integers(0, 1)
+positions = st.integers(0, 1000)
+
+
+@dataclass
+class Line:
+    """One line on its way."""
+
+    to: End
+    content: dict[str, Any]
+
+
+def conversations(end: End, role: Role) -> tuple[list[list[Any]], list[list[Any]]]:
+    """What was delivered in each conversation of a role: in those that closed, and in all."""
+    closed, every = [], []
+    for outcome in end.outcomes:
+        for effect in outcome.effects if outcome.role is role else ():
+            match effect:
+                case SessionOpened():
+                    every.append([])
+                case Delivered(message):
+                    every[-1].append(message)
+                case Closed():
+                    closed.append(every[-1])
+    return closed, every
+
+
+def is_subsequence(some: list[Any], of: list[Any]) -> bool:
+    rest = iter(of)
+    return all(item in rest for item in some)
+
+
+class LossyLink(RuleBasedStateMachine):
+    """The link; every rule is one thing that may happen on it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loop = asyncio.new_event_loop()
+        self.ends = [End(name, FakeClock(), Settings(exchanges=TURNS)) for name in ("alice", "bob")]
+        self.on_their_way: list[Line] = []
+        self.ever_sent: list[Line] = []
+
+    def teardown(self) -> None:
+        try:
+            self.without_any_message_both_come_home()
+            self.clocks_are_set_right()
+            self.a_new_conversation_closes_in_both_directions()
+            self.what_was_heard_is_what_was_said()
+        finally:
+            self.loop.close()
+
+    def run(self, what: Coroutine[Any, Any, Any]) -> Any:
+        return self.loop.run_until_complete(what)
+
+    def collect(self) -> None:
+        for end, other in (self.ends, reversed(self.ends)):
+            for content in end.take():
+                self.ever_sent.append(Line(other, content))
+                self.on_their_way.append(Line(other, content))
+
+    def hand_over(self, line: Line) -> None:
+        self.run(line.to.receive(line.content))
+        self.collect()
+
+    def clocks_agree(self) -> bool:
+        return self.ends[0].clock.offset == self.ends[1].clock.offset
+
+    # ---- what may happen --------------------------------------------------------------------------------------------
+
+    @rule(who=whose)
+    def registers(self, who: int) -> None:
+        content = {"to": None, "intent": "register", "from": self.ends[who].id}
+        self.on_their_way.append(Line(self.ends[1 - who], content))
+
+    @rule(
+        who=whose, fates=st.lists(st.sampled_from([*["arrives"] * 6, "is lost", "arrives twice", "is late"]))
+    )
+    def talk(self, who: int, fates: list[str]) -> None:
+        """One line after the other meets its fate, beginning with a `register` where nobody says anything."""
+        if not self.on_their_way:
+            self.registers(who)
+        for fate in fates:
+            if not self.on_their_way:
+                return
+            line = self.on_their_way.pop(0)
+            if fate == "is late":
+                self.on_their_way.append(line)
+            for _ in range({"arrives": 1, "arrives twice": 2}.get(fate, 0)):
+                self.hand_over(line)
+
+    @rule()
+    def all_arrive_in_order(self) -> None:
+        while self.on_their_way:
+            self.hand_over(self.on_their_way.pop(0))
+
+    @precondition(lambda self: self.on_their_way)
+    @rule(at=positions)
+    def overtakes(self, at: int) -> None:
+        self.hand_over(self.on_their_way.pop(at % len(self.on_their_way)))
+
+    @precondition(lambda self: self.on_their_way)
+    @rule(at=positions)
+    def arrives_and_will_again(self, at: int) -> None:
+        self.hand_over(self.on_their_way[at % len(self.on_their_way)])
+
+    @precondition(lambda self: self.on_their_way)
+    @rule(at=positions)
+    def is_lost(self, at: int) -> None:
+        self.on_their_way.pop(at % len(self.on_their_way))
+
+    @precondition(lambda self: self.ever_sent)
+    @rule(at=positions)
+    def is_replayed(self, at: int) -> None:
+        self.hand_over(self.ever_sent[at % len(self.ever_sent)])
+
+    @rule(seconds=st.sampled_from([0.3, 2.5, 12.0, 70.0]))
+    def time_passes(self, seconds: float) -> None:
+        for end in self.ends:
+            end.clock.seconds += seconds
+            self.run(end.driver.tick())
+        self.collect()
+
+    @precondition(lambda self: self.clocks_agree())
+    @rule(who=whose, by=st.sampled_from([-50_000_000.0, -3_600.0, -45.0, 45.0, 3_600.0, 50_000_000.0]))
+    def clock_is_set(self, who: int, by: float) -> None:
+        self.ends[who].clock.offset += by
+
+    @precondition(lambda self: not self.clocks_agree())
+    @rule()
+    def clocks_are_set_right(self) -> None:
+        for end in self.ends:
+            end.clock.offset = self.ends[0].clock.offset
+
+    @rule(who=whose)
+    def is_killed_and_restarted(self, who: int) -> None:
+        self.ends[who].take()  # what had not left is lost with the process
+        self.run(self.ends[who].restart())
+        self.collect()
+
+    # ---- what must hold ---------------------------------------------------------------------------------------------
+
+    @invariant()
+    def nothing_is_said_in_the_clear(self) -> None:
+        for line in self.ever_sent:
+            assert "message" not in line.content
+            assert "sec" in line.content or line.content["intent"] not in ("request", "respond")
+
+    @invariant()
+    def nothing_is_delivered_twice_or_out_of_order(self) -> None:
+        for end in self.ends:
+            for role in Role:
+                numbers = [message["n"] for message in end.delivered(role)]
+                assert numbers == sorted(set(numbers))
+
+    @invariant()
+    def what_was_heard_is_what_was_said(self) -> None:
+        for initiator, responder in (self.ends, reversed(self.ends)):
+            closed_here, _ = conversations(initiator, INIT)
+            closed_there, heard_there = conversations(responder, RESP)
+            asked = [[answer["re"] for answer in answers] for answers in closed_here]
+            assert all([question["turn"] for question in questions] == [1, 2] for questions in asked)
+            assert is_subsequence(asked, heard_there)
+            # the initiator closes first: what is closed there is closed here
+            assert is_subsequence(closed_there, asked)
+
+    @rule()
+    def without_any_message_both_come_home(self) -> None:
+        self.on_their_way.clear()
+        for _ in range(UNTIL_HOME_SECONDS):
+            self.time_passes(1.0)
+            self.on_their_way.clear()
+        for end in self.ends:
+            assert self.run(end.store.unfinished()) == []
+            assert end.driver.under_way() == 0
+
+    def a_new_conversation_closes_in_both_directions(self) -> None:
+        before = [end.closed(role) for end in self.ends for role in Role]
+        for _ in range(UNTIL_NEXT_CONVERSATION_SECONDS):
+            for who in range(2):
+                self.registers(who)
+            self.all_arrive_in_order()
+            self.time_passes(1.0)
+        after = [end.closed(role) for end in self.ends for role in Role]
+        assert all(now > then for now, then in zip(after, before, strict=True))
+
+
+class TestLossyLink(LossyLink.TestCase):  # type: ignore[name-defined, misc]
+    settings = settings(max_examples=25, stateful_step_count=40, deadline=None, derandomize=True)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+class TestLossyLinkForLong(LossyLink.TestCase):  # type: ignore[name-defined, misc]
+    settings = settings(max_examples=1000, stateful_step_count=80, deadline=None)
