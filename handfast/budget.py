@@ -18,11 +18,15 @@ class Budget:
         self._at = now
         self._held_back = 0
 
-    def take(self, now: float) -> int | None:
-        """How many were held back since the last that was allowed; None where this one is held back, too."""
+    def is_spent(self, now: float) -> bool:
+        """Whether the next one would be held back."""
         self._tokens = min(self._burst, self._tokens + (now - self._at) * self._per_second)
         self._at = now
-        if self._tokens < 1:
+        return self._tokens < 1
+
+    def take(self, now: float) -> int | None:
+        """How many were held back since the last that was allowed; None where this one is held back, too."""
+        if self.is_spent(now):
             self._held_back += 1
             return None
         self._tokens -= 1

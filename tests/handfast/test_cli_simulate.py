@@ -4,11 +4,12 @@ import asyncio
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,11 @@ def simulate(directory: Path, *flags: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.parametrize("flags", [(), ("--in-one-process",)], ids=["processes", "one process"])
+@pytest.mark.parametrize(
+    "flags",
+    [(), ("--in-one-process",), ("--in-one-process", "--directed")],
+    ids=["processes", "one process", "directed"],
+)
 def test_a_small_fleet_closes_all_its_pairs_and_leaves_nothing_behind(
     tmp_path: Path, flags: tuple[str, ...]
 ) -> None:
@@ -63,6 +68,7 @@ def test_a_small_fleet_closes_all_its_pairs_and_leaves_nothing_behind(
     assert max(map(len, ran.stdout.splitlines())) <= 80
     told = json.loads(report.read_text(encoding="utf-8"))
     assert told["flags"]["in_one_process"] is bool(flags)
+    assert told["flags"]["directed"] is ("--directed" in flags)
     two, three = told["runs"]
     assert (two["pairs"], three["pairs"], three["pairs_expected"]) == (2, 6, 6)
     assert three["conversations"] >= 6
@@ -310,7 +316,19 @@ async def test_the_cost_of_a_message_is_measured_with_peers_in_the_database(tmp_
     cost = await cost_with(40, tmp_path)
     assert cost.peers == 40
     assert min(cost.message, cost.first_register, cost.later_register) > 0
-    assert await asyncio.to_thread(lambda: [*tmp_path.glob("HSAgent-*.db")])
+    path = next(tmp_path.glob("HSAgent-*.db"))
+    with closing(sqlite3.connect(path)) as database:
+        counted = [
+            database.execute(f"SELECT count(*) FROM {rows}").fetchone()[0]
+            for rows in (
+                "role_state WHERE version = 2 AND sealed_ticket IS NOT NULL",
+                "identity_pin",
+                "audit WHERE event = 'closed'",
+                "audit WHERE event = 'session' AND detail LIKE '%\"version\":2%'",
+            )
+        ]
+    # the 40, and 25 newcomers with whom a conversation in either direction was led to its end
+    assert counted == [2 * 65, 65, 2 * 25, 2 * 25]
 
 
 def test_what_a_process_uses_is_read_from_proc(tmp_path: Path) -> None:
@@ -318,10 +336,10 @@ def test_what_a_process_uses_is_read_from_proc(tmp_path: Path) -> None:
     directory.mkdir()
     ticks = os.sysconf("SC_CLK_TCK")
     (directory / "stat").write_text(f"7 (a (strange) name) S {' '.join('0' * 10)} {2 * ticks} {ticks} 0\n")
-    (directory / "status").write_text("Name:\tx\nVmHWM:\t    2048 kB\nVmRSS:\t 1 kB\n")
+    (directory / "status").write_text("Name:\tx\nVmHWM:\t    2048 kB\nVmRSS:\t 1024 kB\n")
     use = use_of(7, tmp_path)
     assert use is not None
-    assert (use.cpu_seconds, use.memory_bytes) == (3.0, 2048 * 1024)
+    assert (use.cpu_seconds, use.memory_bytes, use.peak_bytes) == (3.0, 1024 * 1024, 2048 * 1024)
     assert use_of(8, tmp_path) is None
     (directory / "status").write_text("Name:\tx\n")
     assert use_of(7, tmp_path) is None
@@ -339,7 +357,15 @@ def test_ticks_begin_at_zero_and_just_reach_the_largest(largest: float) -> None:
 def result(agents: int, seconds: float) -> Result:
     counts = dict.fromkeys(("lines", "deliveries", "bytes", "lost", "plaintext", "conversations"), 0)
     nothing = dict.fromkeys(
-        ("agent_cpu", "agent_memory_bytes", "fleet_cpu", "relay_cpu", "relay_memory_bytes", "start_seconds")
+        (
+            "agent_cpu",
+            "agent_memory_bytes",
+            "agent_peak_bytes",
+            "fleet_cpu",
+            "relay_cpu",
+            "relay_memory_bytes",
+            "start_seconds",
+        )
     )
     pairs = agents * (agents - 1)
     return Result(

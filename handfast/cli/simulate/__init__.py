@@ -50,6 +50,7 @@ def _numbers(low: int, high: int) -> Callable[[click.Context, click.Parameter, s
 @click.option(
     "--in-one-process", is_flag=True, help="All agents in one process, without the Summoner client."
 )
+@click.option("--directed", is_flag=True, help="The relay delivers a line to its addressee alone.")
 @click.option(
     "--loss", type=click.FloatRange(0, 0.95), default=0.0, help="The share of deliveries that is lost."
 )
@@ -90,6 +91,7 @@ def simulate(
     Examples:
       handfast simulate --agents 16
       handfast simulate --agents 4,8,16,25 --json scale.json --plot scale.svg
+      handfast simulate --agents 50 --directed
       handfast simulate --agents 8 --loss 0.3 --seed 7
       handfast simulate --known-peers 0,100,10000
     """

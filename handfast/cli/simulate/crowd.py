@@ -18,18 +18,21 @@ from pathlib import Path
 from handfast.adapters.files import database_path, new_identity
 from handfast.adapters.sqlite import SqliteStore
 from handfast.adapters.system import SystemClock, SystemEntropy
+from handfast.congestion import RegisterPace
 from handfast.conversation.model import Closed, Party, Role, Settings, role_of
 from handfast.dialogue import Dialogue
-from handfast.driver import Driver, Outcome
+from handfast.driver import Driver
+from handfast.outcomes import Outcome
 from handfast.errors import PeerError
+from handfast.wire.messages import parse_message
 from handfast.wire.text import Json
-from handfast.wire.v1 import Register, encode_message, parse_message
 from summoner.protocol.payload import RecoveryError, recover_with_types, wrap_with_types
 
 _LINE_BYTES = 1024 * 1024
 # as the shipped agent's background sender
 _TICK_SECONDS = 0.25
 _REGISTER_EVERY_SECONDS = 1.0
+_REGISTER_GAP_SECONDS = 0.25
 
 
 class Member:
@@ -44,6 +47,8 @@ class Member:
         self.id = party.identity.agent_id
         self._store = SqliteStore(database_path(home, self.id), party.identity)
         self._driver = Driver(self._store, SystemClock(), SystemEntropy(), party, self._outcome)
+        self._register_pace = RegisterPace(_REGISTER_EVERY_SECONDS, _REGISTER_GAP_SECONDS)
+        self._met: set[str] = set()
 
     async def run(self, port: int) -> None:
         """Talk until cancelled, or until the relay hangs up."""
@@ -70,17 +75,18 @@ class Member:
         except (RecoveryError, PeerError):
             return
         if message is not None:
-            for role in Role if isinstance(message, Register) else (role_of(message),):
+            is_newcomer = message.sender not in self._met
+            self._met.add(message.sender)
+            self._register_pace.heard(message.sender, time.monotonic(), is_newcomer=is_newcomer)
+            for role in Role if message.intent == "register" else (role_of(message),):
                 await self._driver.receive(role, message)
             self._send()
 
     async def _repeat(self) -> None:
-        register_at = 0.0
         while True:
             await self._driver.tick()
-            if time.monotonic() >= register_at:
-                register_at = time.monotonic() + _REGISTER_EVERY_SECONDS
-                self._driver.outgoing.append(encode_message(None, "register"))
+            if self._register_pace.is_due(time.monotonic()):
+                self._driver.outgoing.append(self._driver.register())
             self._send()
             await self._writer.drain()
             await asyncio.sleep(_TICK_SECONDS)

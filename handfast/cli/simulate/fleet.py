@@ -47,6 +47,7 @@ class Plan:
         agents: how many.
         seconds: how long at most.
         in_one_process: all of them in one process, without the Summoner client.
+        directed: the relay delivers a line to its addressee alone.
         loss: the probability that a line does not reach one of its recipients.
         seed: of the faults.
         reconnect_every: the pause before the next conversation with a known peer, in seconds.
@@ -55,6 +56,7 @@ class Plan:
     agents: int
     seconds: float
     in_one_process: bool = False
+    directed: bool = False
     loss: float = 0.0
     seed: int = 0
     reconnect_every: float = 10.0
@@ -62,6 +64,8 @@ class Plan:
 
 class _Measured(Child):
     """A child whose use of the machine can be asked for."""
+
+    grace_seconds = _PATIENCE_SECONDS  # among fifty busy ones, ending takes its time
 
     @property
     def use(self) -> Use | None:
@@ -155,6 +159,7 @@ class Fleet:
 
     async def _start_relay(self) -> None:
         command = [sys.executable, "-P", str(_HERE / "relay.py"), str(self.plan.loss), str(self.plan.seed)]
+        command += ["directed"] if self.plan.directed else []
         await self._relay.start(command, {}, self._tell)
         with suppress(TimeoutError):
             async with asyncio.timeout(_PATIENCE_SECONDS):
@@ -286,6 +291,7 @@ class Fleet:
             latency=percentiles(ledger.latencies()),
             agent_cpu=max((use.cpu_seconds for use in agents), default=None),
             agent_memory_bytes=max((use.memory_bytes for use in agents), default=None),
+            agent_peak_bytes=max((use.peak_bytes for use in agents), default=None),
             fleet_cpu=sum(use.cpu_seconds for use in agents) if agents else None,
             relay_cpu=None if relay is None else relay.cpu_seconds,
             relay_memory_bytes=None if relay is None else relay.memory_bytes,

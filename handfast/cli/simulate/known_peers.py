@@ -1,4 +1,7 @@
-"""What one message costs an agent that remembers many peers: no relay, no processes, the driver and its database alone."""
+"""What one message costs an agent that remembers many peers: no relay, no processes, the driver and its database alone.
+
+Version 2, as agents speak with each other: known peers have a ticket for each role, and pinned identity keys.
+"""
 
 import statistics
 import time
@@ -10,12 +13,27 @@ from handfast.adapters.files import database_path, new_identity
 from handfast.adapters.memory import MemoryStore
 from handfast.adapters.sqlite import SqliteStore, SqliteTransaction
 from handfast.adapters.system import SystemClock, SystemEntropy
-from handfast.conversation.model import Effect, Party, PeerState, PinKey, Role, Settings, State, role_of
+from handfast.conversation.model import (
+    READY,
+    Party,
+    PeerState,
+    PinPeer,
+    Role,
+    Settings,
+    role_of,
+)
+from handfast.crypto.keys import Secret
 from handfast.driver import Driver
 from handfast.identity import Identity
 from handfast.ports import Store
-from handfast.wire.text import b64encode
-from handfast.wire.v1 import Message, Register, parse_message
+from handfast.session.v2.resumption import Ticket
+from handfast.session.v2.suites import CHACHA
+from handfast.trust.decision import Change, Decision, Pin, Security, Source
+from handfast.wire.messages import Message, parse_message
+from handfast.wire.text import b64encode, b64url_encode
+from handfast.wire.v2.header import Header
+from handfast.wire.v2.messages import Offered
+from handfast.wire.v2.offers import NONCE_BYTES, RESUMPTION, VERSION, Offer
 
 MOST_PEERS = 100_000
 _CONVERSATIONS = 25
@@ -24,6 +42,7 @@ _PEERS_PER_TRANSACTION = 500
 # nobody asks for another conversation, nor takes anybody for having lost its memory, while this is measured
 _SETTINGS = Settings(reconnect_every=86_400.0, lost_memory_after=86_400.0)
 _RECONNECT_SECONDS = 43_200.0
+_OFFER = Offer((VERSION,), (CHACHA,), RESUMPTION, bytes(NONCE_BYTES))
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +50,7 @@ class Cost:
     """Medians, in seconds, for an agent that knows so many peers.
 
     Attributes:
-        peers: how many; each has two rows of state and a pinned key.
+        peers: how many; each has two rows of state, each with a sealed ticket, and a pinned identity key.
         message: one message of a conversation with a newcomer: the step and its transaction.
         first_register: a `register` of a known peer whose state is not in memory yet.
         later_register: the same from then on. Both None if there are none.
@@ -51,7 +70,7 @@ async def cost_with(peers: int, directory: Path) -> Cost:
     try:
         known = [new_identity().agent_id for _ in range(peers)]
         for start in range(0, peers, _PEERS_PER_TRANSACTION):
-            await _remember(store, known[start : start + _PEERS_PER_TRANSACTION])
+            await _remember(store, identity, known[start : start + _PEERS_PER_TRANSACTION])
         driver = _driver(identity, store)
         spoken = known[:: max(1, peers // _REGISTERS)]
         first = await _registers(driver, spoken)
@@ -68,36 +87,57 @@ def _driver(identity: Identity, store: Store) -> Driver:
     return Driver(store, SystemClock(), SystemEntropy(), Party(identity, _SETTINGS))
 
 
-async def _remember(store: SqliteStore, peers: Sequence[str]) -> None:
+async def _remember(store: SqliteStore, identity: Identity, peers: Sequence[str]) -> None:
     now, entropy = time.time(), SystemEntropy()
 
     def work(transaction: SqliteTransaction) -> None:
         for peer in peers:
-            key = entropy.exchange_key()  # any 32 bytes: nobody verifies with it
-            for role, state in ((Role.INITIATOR, State.INIT_READY), (Role.RESPONDER, State.RESP_READY)):
+            key = entropy.octets(32)  # nobody verifies with it, nor with any other that is made up here
+            # certified: of pins that strangers can cause, some are forgotten when there are very many
+            pin = Pin(peer, key, Source.CERT, first_seen=now, last_seen=now)
+            believed = PinPeer(Decision(Security.CERT, Change.NEW, pin))
+            for role, state in READY.items():
                 after = PeerState(
                     store.self_id,
                     role,
                     peer,
                     state,
-                    local_reference=entropy.reference(),
-                    peer_reference=entropy.reference(),
+                    version=2,
+                    local_reference=b64url_encode(entropy.octets(16)),
+                    peer_reference=b64url_encode(entropy.octets(16)),
                     peer_sign_pub=b64encode(key),
+                    hs_derived_at=now,
+                    last_secure_at=now,
                     reconnect_at=now + _RECONNECT_SECONDS if role is Role.INITIATOR else None,
-                    waiting_since=now,
+                    ticket=_ticket(peer, key, identity, entropy, now),
                 )
-                effects: list[Effect] = [PinKey(key)] if role is Role.INITIATOR else []
-                transaction.commit(after, effects, now)
+                transaction.commit(after, [believed] if role is Role.INITIATOR else [], now)
 
     await store.run(work)
+
+
+def _ticket(peer: str, key: bytes, identity: Identity, entropy: SystemEntropy, now: float) -> Ticket:
+    return Ticket(
+        ticket_id=entropy.octets(16),
+        resumption=Secret(entropy.octets(32)),
+        peer_id=peer,
+        identity_key=key,
+        static_key=entropy.octets(32),
+        own_static_key=identity.static_key.key.public,
+        suite=CHACHA,
+        generation=1,
+        full_at=now,
+        mode=str(Security.CERT),
+    )
 
 
 async def _registers(driver: Driver, peers: Sequence[str]) -> float | None:
     times = []
     for peer in peers:
+        message = Offered(Header(peer, None, "register"), _OFFER.encode())
         begin = time.perf_counter()
         for role in Role:
-            await driver.receive(role, Register(peer))
+            await driver.receive(role, message)
         times.append(time.perf_counter() - begin)
     return statistics.median(times) if times else None
 
@@ -106,17 +146,22 @@ async def _talk(driver: Driver, own_id: str) -> list[float]:
     """Meet a newcomer in both directions; how long each of its messages took."""
     newcomer = new_identity()
     other = _driver(newcomer, MemoryStore(newcomer.agent_id))
-    await driver.receive(Role.RESPONDER, Register(newcomer.agent_id))
-    await other.receive(Role.RESPONDER, Register(own_id))
+    driver.outgoing.append(driver.register())
+    other.outgoing.append(other.register())
     times = []
     while driver.outgoing or other.outgoing:
         for message in _taken(driver, own_id, newcomer.agent_id):
-            await other.receive(role_of(message), message)
+            await _hear(other, message)
         for message in _taken(other, newcomer.agent_id, own_id):
             begin = time.perf_counter()
-            await driver.receive(role_of(message), message)
+            await _hear(driver, message)
             times.append(time.perf_counter() - begin)
     return times
+
+
+async def _hear(driver: Driver, message: Message) -> None:
+    for role in Role if isinstance(message, Offered) else (role_of(message),):
+        await driver.receive(role, message)
 
 
 def _taken(driver: Driver, author: str, to: str) -> list[Message]:

@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 
+from handfast.wire.v2.messages import is_v2
 from summoner.protocol.payload import RecoveryError, recover_with_types
 
 _LINE_BYTES = 1024 * 1024
@@ -85,4 +86,6 @@ class Listener:
 
 
 def _is_open(content: dict[str, object], intent: str) -> bool:
-    return "message" in content or (intent in ("request", "respond") and "sec" not in content)
+    # the first request and respond of version 2 are handshakes
+    is_sealed = "sec" in content or intent not in ("request", "respond")
+    return "message" in content or not (is_sealed or is_v2(content))

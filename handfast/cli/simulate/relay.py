@@ -1,6 +1,6 @@
 """The relay of a simulation, a process of its own: the shipped one, counted, and lossy where that is asked for.
 
-    python relay.py LOSS SEED
+    python relay.py LOSS SEED [directed]
 
 Says where it listens; on SIGTERM it ends and says what it carried, as one JSON object. Run by its path and not as a
 module of the package, so that its memory is the relay's and not that of the command.
@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from summoner.server.connection import Connection
 from summoner.server.frames import split_frames
 from summoner.server.relay import Relay
+from summoner.server.settings import RelaySettings
 
 
 class CountingRelay(Relay):
@@ -26,10 +27,11 @@ class CountingRelay(Relay):
     Args:
         loss: the probability with which a line does not reach one of its recipients, each on its own.
         seed: of the dice that decide.
+        directed: whether lines go to their addressee alone, and to that first client, who never says who it is.
     """
 
-    def __init__(self, loss: float, seed: int) -> None:
-        super().__init__()
+    def __init__(self, loss: float, seed: int, *, directed: bool = False) -> None:
+        super().__init__(RelaySettings(directed_delivery=directed))
         self.counts = {"lines": 0, "deliveries": 0, "bytes": 0, "lost": 0}
         self._loss = loss
         self._seed = seed
@@ -43,7 +45,7 @@ class CountingRelay(Relay):
         return _CountingConnection(self, self._loss if self._clients > 1 else 0.0, dice)
 
     def forward(self, author: Connection, lines: Sequence[str]) -> None:
-        """Count the lines on their way to everybody."""
+        """Count the lines on their way."""
         self.counts["lines"] += len(lines)
         super().forward(author, lines)
 
@@ -70,9 +72,9 @@ class _CountingConnection(Connection):
             super().send(joined_frames)
 
 
-async def serve(loss: float, seed: int) -> None:
+async def serve(loss: float, seed: int, *, directed: bool) -> None:
     """Carry lines until SIGTERM, then tell how many."""
-    relay = CountingRelay(loss, seed)
+    relay = CountingRelay(loss, seed, directed=directed)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, stop.set)
@@ -91,4 +93,4 @@ def _say(text: str) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(serve(float(sys.argv[1]), int(sys.argv[2])))
+    asyncio.run(serve(float(sys.argv[1]), int(sys.argv[2]), directed=sys.argv[3:] == ["directed"]))

@@ -53,6 +53,7 @@ def table_of(results: Sequence[Result]) -> Table:
     row("CPU seconds, all agents", lambda one: _number(one.fleet_cpu))
     row("CPU seconds, relay", lambda one: _number(one.relay_cpu))
     row("memory, an agent at most, MiB", lambda one: _mebibytes(one.agent_memory_bytes))
+    row("memory, an agent's peak, MiB", lambda one: _mebibytes(one.agent_peak_bytes))
     row("memory, relay, MiB", lambda one: _mebibytes(one.relay_memory_bytes))
     row("lines said", lambda one: str(one.lines))
     row("lines delivered", lambda one: str(one.deliveries))

@@ -11,11 +11,14 @@ class Use:
 
     Attributes:
         cpu_seconds: of user and system time.
-        memory_bytes: the largest resident set that it ever had.
+        memory_bytes: its resident set.
+        peak_bytes: the largest resident set that it ever had; an agent's is that of its start, when scrypt takes 32 MiB for
+            a moment.
     """
 
     cpu_seconds: float
     memory_bytes: int
+    peak_bytes: int
 
 
 def use_of(pid: int, proc: Path = Path("/proc")) -> Use | None:
@@ -26,7 +29,8 @@ def use_of(pid: int, proc: Path = Path("/proc")) -> Use | None:
         members = (directory / "stat").read_text().rpartition(")")[2].split()
         status = (directory / "status").read_text().splitlines()
         ticks = int(members[11]) + int(members[12])
-        kibibytes = next(int(line.split()[1]) for line in status if line.startswith("VmHWM:"))
-    except (OSError, ValueError, IndexError, StopIteration):
+        fields = dict(line.split(":", 1) for line in status)
+        resident, peak = (int(fields[name].split()[0]) * 1024 for name in ("VmRSS", "VmHWM"))
+    except (OSError, ValueError, LookupError):
         return None
-    return Use(ticks / os.sysconf("SC_CLK_TCK"), kibibytes * 1024)
+    return Use(ticks / os.sysconf("SC_CLK_TCK"), resident, peak)

@@ -89,7 +89,7 @@ class Result:
         conversations: all that were closed, repeated ones with the same peer as well.
         conversations_per_second: the same, by the time since there were two agents.
         latency: first `confirm` to close of each pair, at the percentiles "p50", "p90", "p99" and "max".
-        agent_cpu, agent_memory_bytes: the largest of any agent process; CPU includes its start.
+        agent_cpu, agent_memory_bytes, agent_peak_bytes: the largest of any agent process; CPU and peak include its start.
         fleet_cpu: of all agent processes together.
         relay_cpu, relay_memory_bytes: of the relay.
         lines, deliveries, bytes, lost: what the relay took in, what it put out, in bytes, and the faults it injected.
@@ -111,6 +111,7 @@ class Result:
     latency: Mapping[str, float]
     agent_cpu: float | None
     agent_memory_bytes: int | None
+    agent_peak_bytes: int | None
     fleet_cpu: float | None
     relay_cpu: float | None
     relay_memory_bytes: int | None
