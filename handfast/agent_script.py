@@ -8,6 +8,9 @@ from pathlib import Path
 from handfast.dialogue import Dialogue
 from handfast.errors import UsageError
 
+# Under which name the agent's script speaks of itself, where it was not called by its own.
+PROGRAM_VARIABLE = "HANDFAST_PROGRAM"
+
 _PACKAGE = Path(__file__).resolve().parent
 IN_CHECKOUT = _PACKAGE.parent / "agents" / "agent_HSAgent_1"
 INSTALLED = _PACKAGE / "_agents" / "agent_HSAgent_1"
@@ -38,7 +41,8 @@ def run_agent(dialogue: Dialogue, arguments: Sequence[str] | None = None) -> int
         arguments: the agent's command line; the program's own, if None.
 
     Returns:
-        The exit status: 0 after an orderly end, 2 where something asked for cannot be done.
+        The exit status: 0 after an orderly end, 1 after fewer conversations than were asked for, 2 where something asked
+        for cannot be done.
     """
     directory = str(script_directory())
     if directory not in sys.path:

@@ -59,6 +59,42 @@ class Reason(StrEnum):
     NONCE_REPLAYED = "nonce_replayed"
     DIALOGUE_FAILED = "dialogue_failed"
 
+    # version 2: the names of v2-handshake.md, section 14 (WEAK_KEY stands above)
+    FORMAT = "format"
+    ENCODING = "encoding"
+    VERSION = "version"
+    SELF = "self"
+    TOO_LARGE = "too_large"
+
+    OFFER = "offer"
+    DOWNGRADE = "downgrade"
+    NONCE_USED = "nonce_used"
+    HDR_BINDING = "hdr_binding"
+    STATIC_SIG = "static_sig"
+    BINDING_EXPIRED = "binding_expired"
+    ID_MISMATCH = "id_mismatch"
+    ID_NOT_SELF_CERTIFIED = "id_not_self_certified"
+    PIN_CONFLICT = "pin_conflict"
+    PSK = "psk"
+    KEM = "kem"
+    POLICY = "policy"
+
+    AEAD = "aead"
+    REPLAY = "replay"
+    NO_SESSION = "no_session"
+    REKEY_REQUIRED = "rekey_required"
+    EXPIRED = "expired"
+    STATE = "state"
+    TRANSCRIPT = "transcript"
+    EARLY_DATA = "early_data"
+
+    BUSY = "busy"
+    QUOTA = "quota"
+    CERT = "cert"
+    REVOKED = "revoked"
+    CRL_ROLLBACK = "crl_rollback"
+    ROTATION = "rotation"
+
 
 class PeerError(HandfastError):
     """The peer's fault: the message is dropped, and the conversation stays where it was.

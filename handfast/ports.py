@@ -7,8 +7,12 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 if TYPE_CHECKING:
+    from handfast.audit import SignedHead
     from handfast.conversation.model import Effect, Facts, PeerState, Role
-    from handfast.wire.v1 import Message
+    from handfast.mail import Mailbox
+    from handfast.trust.decision import Facts as TrustFacts
+    from handfast.trust.decision import Pin, Proven
+    from handfast.wire.messages import Message
 
 T = TypeVar("T")
 
@@ -33,7 +37,7 @@ class Entropy(Protocol):
     """Every random value that a conversation asks for, by what it is for, so that a test can say each one."""
 
     def nonce(self) -> str:
-        """A message nonce: 32 lower-case hex digits, 128 random bits, never readable as a JSON number."""
+        """A message nonce of version 1: 32 lower-case hex digits, at least 96 random bits, never readable as a JSON number."""
         ...
 
     def reference(self) -> str:
@@ -42,6 +46,10 @@ class Entropy(Protocol):
 
     def exchange_key(self) -> bytes:
         """The 32 private bytes of a new X25519 key pair."""
+        ...
+
+    def octets(self, size: int) -> bytes:
+        """So many random bytes, for nonces, references and announcements of version 2."""
         ...
 
     def aead_nonce(self) -> bytes:
@@ -56,8 +64,29 @@ class Entropy(Protocol):
 class Transaction(Protocol):
     """One open database transaction; either all of what is done through it stays, or none of it."""
 
+    @property
+    def mail(self) -> "Mailbox":
+        """The letters for peers and from them."""
+        ...
+
     def load(self, role: "Role", peer_id: str) -> "PeerState":
         """The pair's state; the state of a stranger, ready and empty, where nothing is kept."""
+        ...
+
+    def about(self, proven: "Proven") -> "TrustFacts":
+        """What bears on whether a peer that has proven these keys in version 2 is believed."""
+        ...
+
+    def pin_of(self, peer_id: str) -> "Pin | None":
+        """The pin of a peer that was met in version 2."""
+        ...
+
+    def is_revoked(self, pin: "Pin") -> bool:
+        """Whether a key or a certificate of this peer was revoked or declared dead."""
+        ...
+
+    def newest_crl(self) -> "tuple[int, bytes] | None":
+        """The revocation list to pass on to peers, with its sequence; None without one."""
         ...
 
     def facts(self, role: "Role", message: "Message | None") -> "Facts":
@@ -75,7 +104,19 @@ class Transaction(Protocol):
     def audit(
         self, event: str, role: "Role | None", peer_id: str, detail: "dict[str, object]", now: float
     ) -> None:
-        """Append one row to the audit log."""
+        """Append one entry to the audit log, and a checkpoint where one is due (`handfast.audit`)."""
+        ...
+
+    def signed_head(self) -> "SignedHead | None":
+        """The end of the audit log as it was signed last; None where nothing was signed yet."""
+        ...
+
+    def keep_witness(self, peer_id: str, head: "SignedHead", now: float) -> bool:
+        """Keep the end of a peer's audit log, whose signature was found to be the peer's.
+
+        Returns:
+            False where it contradicts the end that is kept: the peer's log was rewritten or cut off. What is kept stays.
+        """
         ...
 
 

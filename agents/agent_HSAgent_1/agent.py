@@ -16,6 +16,8 @@ if __name__ == "__main__":
     for _number in _STOPPING_SIGNALS:
         signal.signal(_number, lambda *_: os._exit(0))
 
+import asyncio
+import contextlib
 import copy
 import threading
 from collections.abc import Sequence
@@ -25,6 +27,7 @@ from types import FrameType
 from filelock import BaseFileLock
 
 from handfast.adapters.files import (
+    bring_up_to_date,
     database_path,
     find_passphrase,
     identity_path,
@@ -33,12 +36,12 @@ from handfast.adapters.files import (
     lock_identity,
 )
 from handfast.adapters.sqlite import SqliteStore
-from handfast.adapters.system import SystemClock, SystemEntropy
+from handfast.adapters.system import SystemClock, SystemEntropy, software
 from handfast.conversation.model import Party, Settings
 from handfast.dialogue import Dialogue
 from handfast.driver import Driver
 from handfast.errors import HandfastError, StorageError
-from options import Options, parse
+from options import PROGRAM, Options, parse
 from reporting import Reporter, log_to, say
 from routes import Wiring
 from summoner.client import SummonerClient
@@ -93,12 +96,23 @@ class HSAgent:
             self.client.run(host="127.0.0.1", port=8888, config_dict=config)
         finally:
             _on_signals(_do_nothing)  # ending takes a moment; a second Ctrl-C must not leave it half done
+            if self._has_started:
+                with contextlib.suppress(StorageError):
+                    asyncio.run(self._driver.stop())  # the runtime has closed its own loop
             self.store.close_sync()
             for lock in self._locks:
                 lock.release()
             _on_signals(signal.SIG_IGN)  # which alone outlives the interpreter's own ending
             if self._has_started:
                 self._reporter.stopped()
+
+    @property
+    def left_undone(self) -> str | None:
+        """What `--conversations` asked for and did not come about, in words."""
+        wanted, closed = self._options.conversations, self._reporter.closed
+        return (
+            None if wanted is None or closed >= wanted else f"ended after {closed} of {wanted} conversations"
+        )
 
     async def _open(self) -> None:
         await self.store.open()
@@ -128,12 +142,15 @@ def build(options: Options, dialogue: Dialogue | None = None) -> HSAgent:
     identity, is_new = load_or_create_identity(path, passphrase)
     database = database_path(options.home, identity.agent_id)
     locks.append(lock_identity(database))  # a copied identity file has another name and the same database
+    identity, renewed = bring_up_to_date(path, identity, passphrase, SystemClock().now())
     client = SummonerClient(name=f"HSAgent_{options.name}")
     log_to(sys.stderr if options.events else sys.stdout, client.logger, options.name)
     if is_new:
         client.logger.info("made a new identity: %s", path)
     elif is_readable_by_others(path):
         say(f"WARNING: {path} can be read by other users of this machine: chmod 600 it")
+    for words in renewed:
+        client.logger.info(words)
     reporter = Reporter(options.name, client.logger, sys.stdout if options.events else None)
     if dialogue is None:
         standard = Dialogue()
@@ -150,7 +167,20 @@ def build(options: Options, dialogue: Dialogue | None = None) -> HSAgent:
     )
     store = SqliteStore(database, identity)
     driver = Driver(
-        store, SystemClock(), SystemEntropy(), Party(identity, settings, dialogue), reporter.outcome
+        store,
+        SystemClock(),
+        SystemEntropy(),
+        Party(
+            identity,
+            settings,
+            dialogue,
+            policy=options.policy,
+            network=options.network,
+            psk=options.psk,
+            post_quantum=options.post_quantum,
+        ),
+        reporter.outcome,
+        software(),
     )
     flow = client.flow().activate()
     flow.add_arrow_style(stem="-", brackets=("[", "]"), separator=",", tip=">")
@@ -163,18 +193,23 @@ def main(arguments: Sequence[str] | None = None, dialogue: Dialogue | None = Non
     """Run an agent as the command line says.
 
     Returns:
-        The exit status: 0 after an orderly end, 2 where something asked for cannot be done.
+        The exit status: 0 after an orderly end, 1 after fewer conversations than were asked for, 2 where something asked
+        for cannot be done.
     """
     _on_signals(_stop)  # until the runtime installs its own handlers
     try:
-        build(parse(arguments, HERE), dialogue).run()
+        agent = build(parse(arguments, HERE), dialogue)
+        agent.run()
     except KeyboardInterrupt:
         return 0
     except (HandfastError, ValueError, OSError) as error:
         kind = "the database cannot be used: " if isinstance(error, StorageError) else ""
-        say(f"agent.py: {kind}{error}")
+        say(f"{PROGRAM}: {kind}{error}")
         return 2
-    return 0
+    if agent.left_undone is None:
+        return 0
+    say(f"{PROGRAM}: {agent.left_undone}")
+    return 1
 
 
 def _on_signals(handler: object) -> None:

@@ -13,10 +13,33 @@ from collections import OrderedDict
 from typing import TextIO
 
 from handfast.budget import Budget
-from handfast.conversation.model import Closed, Delivered, GaveUp, PinKey, SessionOpened, State, Verdict
-from handfast.driver import Outcome
-from handfast.identity.identity import fingerprint
+from handfast.conversation.model import (
+    Closed,
+    Delivered,
+    GaveUp,
+    PinKey,
+    PinPeer,
+    Rekeyed,
+    SessionOpened,
+    State,
+    Verdict,
+)
+from handfast.identity.names import fingerprint
+from handfast.outcomes import Outcome
+from handfast.trust.decision import Change
 from handfast.wire.text import printable
+
+_PINNED = {
+    Change.NEW: "pinned",
+    Change.ROTATED: "pinned, rotated by the one before",
+    Change.REPLACED: "pinned anew",
+}
+_SURE = {
+    "v2-cert": "with a certified peer",
+    "v2-selfcert": "with a peer whose id is made of its key",
+    "v2-pin": "with a known peer",
+    "v2-tofu": "with a peer who is taken at its word",
+}
 
 # A peer that was silent for this long is news when it speaks again.
 ABSENCE_SECONDS = 30.0
@@ -26,6 +49,9 @@ KNOWN_PRESENCES = 4096
 TROUBLE_EVERY_SECONDS = 10.0
 # Made-up ids come for free: so many newcomers are announced at once, and so many a second.
 NEWCOMERS_TOLD = (200, 20.0)
+# Log lines of all kinds and levels. Strangers cause less than a hundred a second (newcomers, refusals, handshakes that lead
+# nowhere), so more than half is left to known peers; a busy agent writes a few dozen.
+LOG_LINES = (5_000, 250.0)
 # So many events wait for a reader who is slow; far more than a busy agent makes in a minute.
 EVENTS_WAITING = 50_000
 
@@ -100,9 +126,24 @@ class Reporter:
             match effect:
                 case PinKey(sign_pub):
                     notes.append(f"key {fingerprint(sign_pub)[:19]} pinned")
-                case SessionOpened():
-                    notes.append("hs verified, session key proven")
-                    self.event("session", peer=outcome.peer_id, role=str(outcome.role), version=1)
+                case PinPeer(decision) if decision.change is not Change.KNOWN:
+                    notes.append(
+                        f"key {fingerprint(decision.pin.identity_public)[:19]} {_PINNED[decision.change]}"
+                    )
+                case SessionOpened(version, security, suite, resumed):
+                    how = "hs verified, session key proven" if version == 1 else f"session {_SURE[security]}"
+                    notes.append(how + (", resumed" if resumed else ""))
+                    more = {"suite": suite, "resumed": resumed} if version > 1 else {}
+                    self.event(
+                        "session",
+                        peer=outcome.peer_id,
+                        role=str(outcome.role),
+                        version=version,
+                        security=security,
+                        **more,
+                    )
+                case Rekeyed(generation):
+                    notes.append(f"new keys, generation {generation}")
                 case Delivered(message):
                     notes.append(f"opened {printable(json.dumps(message, ensure_ascii=False), 80)}")
                     self.event("delivered", peer=outcome.peer_id, role=str(outcome.role), message=message)
@@ -185,6 +226,23 @@ class _NeverWaitingHandler(logging.StreamHandler[TextIO]):
             super().emit(record)
 
 
+class _LineLimit(logging.Filter):
+    """Lets a bounded number of lines pass, whatever they say and wherever they go, and tells how many were left out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._budget = Budget(*LOG_LINES, time.monotonic())
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        left_out = self._budget.take(time.monotonic())
+        if left_out:
+            record.msg, record.args = (
+                f"{record.getMessage()} ({left_out} lines before it were left out)",
+                None,
+            )
+        return left_out is not None
+
+
 def log_to(stream: TextIO, logger: logging.Logger, name: str) -> None:
     """Give the client's logger a calm console handler of ours, which its own configuration leaves alone."""
     # the runtime sets the level that its configuration names when it runs; until then this one holds
@@ -196,6 +254,7 @@ def log_to(stream: TextIO, logger: logging.Logger, name: str) -> None:
     # the mark by which the runtime's own configuration leaves a handler alone (summoner-runtime.md, section 6.1)
     vars(handler)["_keep"] = True
     logger.addHandler(handler)
+    logger.addFilter(_LineLimit())
 
 
 def say(text: str) -> None:

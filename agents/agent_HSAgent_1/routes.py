@@ -7,11 +7,12 @@ decided by the table in `handfast.conversation`; nothing here does.
 import time
 from typing import Any, Optional
 
-from handfast.conversation.model import Role, Verdict, role_of
+from handfast.congestion import RegisterPace
+from handfast.conversation.model import Role, State, Verdict, role_of
 from handfast.driver import Driver
 from handfast.errors import PeerError, Reason, StorageError
+from handfast.wire.messages import parse_message
 from handfast.wire.text import printable
-from handfast.wire.v1 import Register, encode_message, parse_message
 from reporting import Reporter
 from summoner.client import SummonerClient
 from summoner.protocol import Direction, Event, Move, Node, Stay
@@ -34,8 +35,15 @@ ROUTES = {
 # The background sender looks this often whether something is due; what a message triggers never waits for it.
 TICK_SECONDS = 0.25
 REGISTER_EVERY_SECONDS = 1.0
-# A newcomer is greeted at once, but a crowd of newcomers not with a storm.
+# A newcomer is greeted sooner. Both waits grow with the number of peers around.
 REGISTER_GAP_SECONDS = 0.25
+
+
+# What is no message at all; everything else that is refused concerns a peer.
+_NOISE = (Reason.MALFORMED, Reason.FORMAT, Reason.ENCODING, Reason.VERSION, Reason.TOO_LARGE)
+
+# The states of version 2 that the first generation's routes do not know are shown as those that they stand before.
+_SHOWN = {State.INIT_HS: State.INIT_EXCHANGE, State.RESP_HALF: State.RESP_CONFIRM}
 
 
 class Wiring:
@@ -65,8 +73,7 @@ class Wiring:
         self.driver = driver
         self.reporter = reporter
         self.conversations = conversations
-        self._register_at = 0.0
-        self._registered_at = -REGISTER_GAP_SECONDS
+        self._register_pace = RegisterPace(REGISTER_EVERY_SECONDS, REGISTER_GAP_SECONDS)
         self._leave_at: float | None = None
 
     def attach(self) -> None:
@@ -96,8 +103,8 @@ class Wiring:
             return None
         if message is None:
             return None
-        if self.reporter.heard(message.sender):
-            self._register_at = min(self._register_at, self._registered_at + REGISTER_GAP_SECONDS)
+        is_newcomer = self.reporter.heard(message.sender)
+        self._register_pace.heard(message.sender, time.monotonic(), is_newcomer=is_newcomer)
         return {"message": message, "address": printable(address, 64) if isinstance(address, str) else None}
 
     async def stamp(self, payload: Any) -> Optional[dict]:
@@ -110,7 +117,8 @@ class Wiring:
             return {}  # the runtime passes a line on unchanged where a hook has failed
         peer_id = payload["message"].sender
         try:
-            return {f"{role}:{peer_id}": str((await self.driver.state(role, peer_id)).state) for role in Role}
+            states = [(await self.driver.state(role, peer_id)).state for role in Role]
+            return {f"{role}:{peer_id}": _shown(state) for role, state in zip(Role, states, strict=True)}
         except StorageError as error:
             self.reporter.trouble("storage", f"the database failed: {error}")
             return {}
@@ -126,7 +134,7 @@ class Wiring:
             except StorageError as error:
                 self.reporter.trouble("storage", f"the database failed: {error}")
                 return
-            if str(state) not in {str(node) for node in nodes}:
+            if _shown(state) not in {str(node) for node in nodes}:
                 self.client.logger.debug("%s: the flow says %s, the database %s", key, nodes, state)
 
     async def answers(self) -> list[dict]:
@@ -142,17 +150,14 @@ class Wiring:
         payloads = self._take()
         if self._is_done(bool(payloads)):
             await self.client.quit()
-        now = time.monotonic()
-        if now >= self._register_at and not self.driver.winding_down:
-            self._registered_at = now
-            self._register_at = now + REGISTER_EVERY_SECONDS
-            payloads.append(encode_message(None, "register"))
+        if not self.driver.winding_down and self._register_pace.is_due(time.monotonic()):
+            payloads.append(self.driver.register())
         return payloads
 
     def _handler(self, role: Role) -> Any:
         async def handle(payload: Any) -> Optional[Event]:
             message = payload["message"]
-            if not isinstance(message, Register) and role_of(message) is not role:
+            if message.intent != "register" and role_of(message) is not role:
                 return None
             try:
                 outcome = await self.driver.receive(role, message, payload["address"])
@@ -168,7 +173,7 @@ class Wiring:
         return handle
 
     async def _refuse(self, content: Any, refusal: PeerError) -> None:
-        if refusal.reason is Reason.MALFORMED:
+        if refusal.reason in _NOISE:
             self.reporter.trouble("noise", "dropped a line that is no message of this conversation")
             return
         try:
@@ -190,3 +195,7 @@ class Wiring:
         if self._leave_at is None:
             self._leave_at = now + 5.0
         return not just_sent and (self.driver.under_way() == 0 or now >= self._leave_at)
+
+
+def _shown(state: State) -> str:
+    return str(_SHOWN.get(state, state))

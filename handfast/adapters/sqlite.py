@@ -2,22 +2,33 @@
 
 Secrets are sealed with AES-256-GCM under a key of the identity before they reach a row, and bound to the pair they
 belong to, so that a row moved elsewhere does not open.
+
+Rows are the truth. What a commit has just left of a known pair is remembered, so that the next message of the same
+conversation neither reads nor unseals it again, and writes only the columns that change; after any failure it is read.
 """
 
-import json
 import os
-import secrets
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
 
-from db_sdk import Database, DatabaseError, Row, Session
+from db_sdk import Database, DatabaseError, Session
+from handfast.adapters import trust_store
+from handfast.adapters.audit_rows import append_audit, keep_witness, last_signed_head
+from handfast.adapters.mail_rows import MailRows
+from handfast.adapters.rows import (
+    FIELDS_READ,
+    OUTBOX_NAMES,
+    Kept,
+    Pair,
+    Vault,
+    columns,
+    outbox_columns,
+    state_of_row,
+)
 from handfast.adapters.tables import (
     MIGRATIONS,
     PAIR,
-    Audit,
     HalfOpen,
     NonceEvent,
     OpenedEnvelope,
@@ -26,53 +37,39 @@ from handfast.adapters.tables import (
     RoleState,
     SeenHandshake,
 )
-from handfast.audit import FIRST_DIGEST, chain_digest
+from handfast.audit import SignedHead
 from handfast.conversation.model import (
     READY,
     Effect,
     Facts,
     ForgetNonces,
+    Learned,
     Outgoing,
     PeerState,
     PinKey,
+    PinPeer,
     RecordEnvelope,
     RecordNonce,
     RememberHandshake,
     Role,
-    State,
+    Witnessed,
 )
-from handfast.crypto import labels
-from handfast.crypto.aead import NONCE_BYTES, DoesNotOpen, aes_open, aes_seal
 from handfast.crypto.keys import Secret
 from handfast.errors import PeerError, Reason, StorageError
 from handfast.identity import Identity
+from handfast.mail import Arrived, LettersDelivered, LettersGivenUp, LettersSent, StreamLost, Took
 from handfast.ports import HALF_OPEN_LIMIT
+from handfast.trust.decision import Facts as TrustFacts
+from handfast.trust.decision import Pin as IdentityPin
+from handfast.trust.decision import Proven
+from handfast.wire.messages import Message
 from handfast.wire.text import EncodingError, b64decode, b64encode
-from handfast.wire.v1 import Message, claimed_nonce, claimed_sign_pub
+from handfast.wire.v1 import claimed_nonce, claimed_sign_pub
 
 T = TypeVar("T")
 
-# So many rows of the audit log are kept, and so often the older ones are pruned.
-AUDIT_ROWS_KEPT = 100_000
-AUDIT_PRUNED_EVERY = 1_000
-
-_SAME_IN_ROW = (
-    "local_nonce",
-    "peer_nonce",
-    "local_reference",
-    "peer_reference",
-    "exchange_count",
-    "finalize_retry_count",
-    "peer_address",
-    "peer_sign_pub",
-    "peer_kx_pub",
-    "pin_pending",
-    "waiting_since",
-    "reconnect_at",
-    "reconnect_tries",
-    "last_sent_at",
-)
-_FIELDS_READ = [*_SAME_IN_ROW, "state", "hs_derived_at", "last_secure_at", "sealed_secret"]
+# What is remembered of committed rows: more pairs than talk within a few seconds, and a few kilobytes each.
+PAIRS_REMEMBERED = 1_024
 
 
 class SqliteStore:
@@ -89,6 +86,9 @@ class SqliteStore:
         self.self_id = identity.agent_id
         self.half_open_limit = half_open_limit
         self.vault = Vault(identity)
+        self.identity_key = identity.identity_key
+        # touched on the database's thread only; nobody else writes these rows, because one process owns an identity
+        self._remembered: dict[Pair, Kept] = {}
         # a second of patience with another process's lock: ending must not take longer than two
         self._database = Database(path, busy_timeout=1.0)
 
@@ -101,6 +101,7 @@ class SqliteStore:
         try:
             # SQLite would make the file readable for everybody
             os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
+            self._remembered.clear()
             await self._database.open()
             # what is deleted is overwritten, whatever SQLite was built with: sealed keys end with their conversation
             await self._database.execute("PRAGMA secure_delete = ON")
@@ -116,9 +117,18 @@ class SqliteStore:
             StorageError: the database refused; nothing was kept.
         """
         try:
-            return await self._database.run(lambda session: work(SqliteTransaction(self, session)))
+            return await self._database.call(lambda session: self.perform(session, work))
         except DatabaseError as error:
             raise StorageError(_words(error)) from None
+
+    def perform(self, session: Session, work: Callable[["SqliteTransaction"], T]) -> T:
+        """`run`, on the database's thread."""
+        transaction = SqliteTransaction(self, session, self._remembered)
+        result = session.run(lambda _: work(transaction))
+        self._remembered |= transaction.known_pairs()
+        while len(self._remembered) > PAIRS_REMEMBERED:
+            del self._remembered[next(iter(self._remembered))]
+        return result
 
     async def load(self, role: Role, peer_id: str) -> PeerState:
         """The committed state of a pair."""
@@ -130,7 +140,7 @@ class SqliteStore:
 
     async def _read(self, work: Callable[["SqliteTransaction"], T]) -> T:
         try:
-            return await self._database.read(lambda session: work(SqliteTransaction(self, session)))
+            return await self._database.read(lambda session: work(SqliteTransaction(self, session, {})))
         except DatabaseError as error:
             raise StorageError(_words(error)) from None
 
@@ -143,53 +153,29 @@ class SqliteStore:
         self._database.close_sync()
 
 
-class Vault:
-    """Seals secrets for one identity's database."""
-
-    def __init__(self, identity: Identity) -> None:
-        self._key = identity.database_key()
-
-    def seal(self, pair: tuple[str, str], secret: Secret) -> bytes:
-        """What may be written to the disk: 12 bytes of nonce and the ciphertext."""
-        nonce = secrets.token_bytes(NONCE_BYTES)
-        return nonce + aes_seal(self._key.reveal(), nonce, secret.reveal(), _associated(pair))
-
-    def open(self, pair: tuple[str, str], sealed: bytes) -> Secret | None:
-        """The secret; None where it does not open, as after a change of the identity's keys."""
-        try:
-            nonce, ciphertext = sealed[:NONCE_BYTES], sealed[NONCE_BYTES:]
-            return Secret(aes_open(self._key.reveal(), nonce, ciphertext, _associated(pair)))
-        except DoesNotOpen:
-            return None
-
-
-@dataclass(slots=True)
-class _Loaded:
-    state: PeerState
-    sealed: bytes | None
-    has_row: bool
-
-
 class SqliteTransaction:
-    """One open transaction on the database thread."""
+    """One open transaction on the database thread.
 
-    def __init__(self, store: SqliteStore, session: Session) -> None:
+    Args:
+        store: whose.
+        session: how to read and write.
+        remembered: pairs that need not be read. What is used of it is taken out, and stays out if this transaction fails.
+    """
+
+    def __init__(self, store: SqliteStore, session: Session, remembered: dict[Pair, Kept]) -> None:
         self._store = store
         self._session = session
-        self._loaded: dict[tuple[Role, str], _Loaded] = {}
+        self._remembered = remembered
+        self._kept: dict[Pair, Kept] = {}
+        self.mail = MailRows(session, store.self_id, store.vault)
+
+    def known_pairs(self) -> dict[Pair, Kept]:
+        """What may be remembered once this is committed; not strangers, of whom anybody can make up any number."""
+        return {pair: kept for pair, kept in self._kept.items() if kept.table is RoleState}
 
     def load(self, role: Role, peer_id: str) -> PeerState:
         """The pair's state, or a stranger's."""
-        where = self._where(role, peer_id)
-        row = self._session.first(RoleState, where=where, fields=_FIELDS_READ)
-        if row is not None:
-            return self._remember(role, peer_id, row, has_row=True)
-        row = self._session.first(HalfOpen, where=where, fields=_FIELDS_READ)
-        if row is not None:
-            return self._remember(role, peer_id, row, has_row=False)
-        state = PeerState.of_stranger(self._store.self_id, role, peer_id)
-        self._loaded[role, peer_id] = _Loaded(state, None, has_row=False)
-        return state
+        return self._kept_of((role, peer_id)).state
 
     def unfinished(self) -> list[PeerState]:
         """Every pair that is not in its ready state."""
@@ -213,38 +199,51 @@ class SqliteTransaction:
             NonceEvent, where=self._where(role, peer_id) | {"flow": "received", "nonce": nonce}
         )
         sign_pub = claimed_sign_pub(message)
-        loaded = self._loaded.get((role, peer_id))
-        if sign_pub is None and not (loaded is not None and loaded.state.pin_pending):
+        kept = self._kept.get((role, peer_id))
+        if sign_pub is None and not (kept is not None and kept.state.pin_pending):
             return Facts(nonce_seen=nonce_seen)
         own = {"self_id": self._store.self_id}
         pin = session.first(Pin, where=own | {"peer_id": peer_id})
-        holder = (
-            None if sign_pub is None else session.first(Pin, where=own | {"sign_pub": b64encode(sign_pub)})
-        )
+        holder = None if sign_pub is None else trust_store.key_holder(session, self._store.self_id, sign_pub)
         return Facts(
             nonce_seen=nonce_seen,
             handshake_seen=session.exists(SeenHandshake, where=own | {"peer_id": peer_id, "nonce": nonce}),
             pinned=None if pin is None else _decode_pin(pin["sign_pub"]),
-            key_held_by_another=holder is not None and holder["peer_id"] != peer_id,
+            key_held_by_another=holder not in (None, peer_id),
+            met_in_version_2=self.pin_of(peer_id) is not None,
         )
+
+    def about(self, proven: Proven) -> TrustFacts:
+        """What bears on whether a peer that has proven these keys is believed."""
+        return trust_store.facts_about(self._session, self._store.self_id, proven)
+
+    def pin_of(self, peer_id: str) -> IdentityPin | None:
+        """The pin of a peer that was met in version 2."""
+        return trust_store.find_pin(self._session, self._store.self_id, peer_id)
+
+    def is_revoked(self, pin: IdentityPin) -> bool:
+        """Whether the peer's key or certificate was revoked."""
+        return trust_store.is_revoked(self._session, pin)
+
+    def newest_crl(self) -> tuple[int, bytes] | None:
+        """The revocation list to pass on to peers, with its sequence."""
+        return trust_store.newest_crl(self._session)
 
     def commit(self, after: PeerState, effects: Iterable[Effect], now: float) -> None:
         """Write the state and what the effects leave behind."""
         pair = after.role, after.peer_id
-        if pair not in self._loaded:
-            self.load(*pair)
-        loaded = self._loaded[pair]
-        if loaded.has_row or not after.is_of_stranger:
-            self._save(RoleState, after, loaded)
-            if not loaded.has_row:
-                self._session.delete(HalfOpen, where=self._where(*pair))
-        elif after.is_ready:
+        kept = self._kept_of(pair)
+        table: type[RoleState] | None = RoleState
+        if kept.table is not RoleState and after.is_of_stranger:
+            table = None if after.is_ready else HalfOpen
+        if kept.table is HalfOpen and table is not HalfOpen:
             self._session.delete(HalfOpen, where=self._where(*pair))
+        if table is None:
+            del self._kept[pair]
         else:
-            self._save(HalfOpen, after, loaded)
-            self._make_room()
-        if after.outgoing != loaded.state.outgoing:
-            self._save_outgoing(after)
+            self._save(table, after, kept)
+        if after.outgoing != kept.state.outgoing:
+            self._save_outgoing(after, kept.state.outgoing)
         for effect in effects:
             self._apply(after, effect, now)
 
@@ -252,51 +251,71 @@ class SqliteTransaction:
         self, event: str, role: Role | None, peer_id: str, detail: dict[str, object], now: float
     ) -> None:
         """Append one row to the audit log."""
-        append_audit(self._session, event, role, peer_id, detail, now)
+        append_audit(self._session, event, role, peer_id, detail, now, self._store.identity_key)
+
+    def signed_head(self) -> SignedHead | None:
+        """The end of the audit log as it was signed last."""
+        return last_signed_head(self._session)
+
+    def keep_witness(self, peer_id: str, head: SignedHead, now: float) -> bool:
+        """Keep the end of a peer's audit log."""
+        return keep_witness(self._session, self._store.self_id, peer_id, head, now)
 
     def _where(self, role: Role, peer_id: str) -> dict[str, object]:
         return {"self_id": self._store.self_id, "role": str(role), "peer_id": peer_id}
 
-    def _remember(self, role: Role, peer_id: str, row: Row, *, has_row: bool) -> PeerState:
-        sealed = row["sealed_secret"]
-        common = {name: row[name] for name in _SAME_IN_ROW}
-        state = PeerState(
-            self_id=self._store.self_id,
-            role=role,
-            peer_id=peer_id,
-            state=_state_of(role, row["state"]),
-            hs_derived_at=_from_iso(row["hs_derived_at"]),
-            last_secure_at=_from_iso(row["last_secure_at"]),
-            secret=None if sealed is None else self._store.vault.open((role, peer_id), sealed),
-            outgoing=None if row["state"] in READY.values() else self._load_outgoing(role, peer_id),
-            **common,
+    def _kept_of(self, pair: Pair) -> Kept:
+        kept = self._kept.get(pair) or self._remembered.pop(pair, None) or self._read(pair)
+        self._kept[pair] = kept
+        return kept
+
+    def _read(self, pair: Pair) -> Kept:
+        where = self._where(*pair)
+        for table in (RoleState, HalfOpen):
+            row = self._session.first(table, where=where, fields=FIELDS_READ)
+            if row is not None:
+                vault, self_id = self._store.vault, self._store.self_id
+                state = state_of_row(self_id, pair, row, vault, lambda: self._outgoing(where))
+                return Kept(state, table, row["sealed_secret"], row["sealed_ticket"])
+        return Kept(PeerState.of_stranger(self._store.self_id, *pair))
+
+    def _outgoing(self, where: dict[str, object]) -> Outgoing | None:
+        row = self._session.first(Outbox, where=where, fields=OUTBOX_NAMES)
+        return None if row is None else Outgoing(**row)
+
+    def _save(self, table: type[RoleState], after: PeerState, kept: Kept) -> None:
+        """Write the pair's row: what changed of one that is there, all of one that is not, or not where it should be."""
+        pair = after.role, after.peer_id
+        where, sealed, ticket = (
+            self._where(*pair),
+            self._sealed(after, kept),
+            self._sealed_ticket(after, kept),
         )
-        self._loaded[role, peer_id] = _Loaded(state, sealed, has_row)
-        return state
+        changes = columns(after, kept.state)
+        if sealed != kept.sealed:
+            changes["sealed_secret"] = sealed
+        if ticket != kept.sealed_ticket:
+            changes["sealed_ticket"] = ticket
+        if kept.table is not table or not self._session.update(table, changes, where):
+            everything = columns(after) | {"sealed_secret": sealed, "sealed_ticket": ticket}
+            self._session.upsert(table, PAIR, **where, **everything)
+            if table is HalfOpen:
+                self._make_room()
+        self._kept[pair] = Kept(after, table, sealed, ticket)
 
-    def _load_outgoing(self, role: Role, peer_id: str) -> Outgoing | None:
-        row = self._session.first(Outbox, where=self._where(role, peer_id))
-        return None if row is None else Outgoing(row["payload"], row["sends"], row["due_at"], row["since"])
-
-    def _sealed(self, after: PeerState, loaded: _Loaded) -> bytes | None:
+    def _sealed(self, after: PeerState, kept: Kept) -> bytes | None:
         if after.secret is None:
             return None
-        unchanged = loaded.sealed is not None and after.secret == loaded.state.secret
-        return (
-            loaded.sealed if unchanged else self._store.vault.seal((after.role, after.peer_id), after.secret)
-        )
+        if kept.sealed is not None and after.secret == kept.state.secret:
+            return kept.sealed
+        return self._store.vault.seal((after.role, after.peer_id), after.secret)
 
-    def _save(self, table: type[RoleState], after: PeerState, loaded: _Loaded) -> None:
-        self._session.upsert(
-            table,
-            PAIR,
-            **self._where(after.role, after.peer_id),
-            **{name: getattr(after, name) for name in _SAME_IN_ROW},
-            state=str(after.state),
-            hs_derived_at=_to_iso(after.hs_derived_at),
-            last_secure_at=_to_iso(after.last_secure_at),
-            sealed_secret=self._sealed(after, loaded),
-        )
+    def _sealed_ticket(self, after: PeerState, kept: Kept) -> bytes | None:
+        if after.ticket is None:
+            return None
+        if kept.sealed_ticket is not None and after.ticket == kept.state.ticket:
+            return kept.sealed_ticket
+        return self._store.vault.seal((after.role, after.peer_id), Secret(after.ticket.to_bytes()))
 
     def _make_room(self) -> None:
         surplus = self._session.count(HalfOpen) - self._store.half_open_limit
@@ -306,21 +325,14 @@ class SqliteTransaction:
                 for table in (Outbox, NonceEvent, OpenedEnvelope):
                     self._session.delete(table, where=pair)
                 self._session.delete(HalfOpen, where={"id": row["id"]})
+                self._kept.pop((Role(row["role"]), row["peer_id"]), None)
 
-    def _save_outgoing(self, after: PeerState) -> None:
+    def _save_outgoing(self, after: PeerState, before: Outgoing | None) -> None:
         where, outgoing = self._where(after.role, after.peer_id), after.outgoing
         if outgoing is None:
             self._session.delete(Outbox, where=where)
-        else:
-            self._session.upsert(
-                Outbox,
-                PAIR,
-                **where,
-                payload=outgoing.payload,
-                sends=outgoing.sends,
-                due_at=outgoing.due_at,
-                since=outgoing.since,
-            )
+        elif before is None or not self._session.update(Outbox, outbox_columns(outgoing, before), where):
+            self._session.upsert(Outbox, PAIR, **where, **outbox_columns(outgoing))
 
     def _apply(self, after: PeerState, effect: Effect, now: float) -> None:
         session, pair = self._session, self._where(after.role, after.peer_id)
@@ -346,50 +358,32 @@ class SqliteTransaction:
                 row = {"sign_pub": b64encode(sign_pub), "source": "first sight", "first_seen": now}
                 if not session.insert_or_ignore(Pin, **peer, **row):
                     raise PeerError(Reason.KEY_UNDER_TWO_IDS)
+            case PinPeer(decision):
+                trust_store.write_pin(session, self._store.self_id, decision.pin)
+            case Witnessed(head):
+                if not self.keep_witness(after.peer_id, head, now):
+                    self.audit("witness_conflict", after.role, after.peer_id, {"n": head.seq}, now)
+            case Learned(revocations):
+                self._learn(after, revocations, now)
+            case (
+                Arrived()
+                | Took()
+                | LettersSent()
+                | LettersDelivered()
+                | LettersGivenUp()
+                | StreamLost()
+            ):
+                self.mail.apply(after.peer_id, effect, now)
             case _:
                 pass  # what is released after the commit leaves no row
 
-
-def append_audit(
-    session: Session, event: str, role: Role | None, peer_id: str, detail: dict[str, object], now: float
-) -> None:
-    """Append one row to the hash-chained audit log, and prune it now and then.
-
-    Args:
-        session: in a transaction that writes.
-        event: what happened, a stable word.
-        role: our role in it.
-        peer_id: the peer.
-        detail: a JSON object without any secret.
-        now: seconds since 1970 UTC.
-    """
-    text = json.dumps(detail, sort_keys=True)
-    last = session.first(Audit, fields=["digest"], order_by="-seq")
-    digest = chain_digest(last["digest"] if last else FIRST_DIGEST, now, event, role, peer_id, text)
-    seq = session.insert(
-        Audit,
-        at=now,
-        event=event,
-        role=None if role is None else str(role),
-        peer_id=peer_id,
-        detail=text,
-        digest=digest,
-    )
-    if seq % AUDIT_PRUNED_EVERY == 0:
-        session.delete(Audit, where={"seq__lte": seq - AUDIT_ROWS_KEPT})
-
-
-def _associated(pair: tuple[str, str]) -> bytes:
-    return labels.DATABASE_SECRET_AAD + f"{pair[0]}:{pair[1]}".encode()
-
-
-def _state_of(role: Role, text: str | None) -> State:
-    # a row that names no state of its role, whoever wrote it, is taken as ready: nothing is under way
-    try:
-        state = State(text or "")
-    except ValueError:
-        return READY[role]
-    return state if state.startswith(role[:4]) else READY[role]
+    def _learn(self, after: PeerState, revocations: bytes, now: float) -> None:
+        try:
+            crl = trust_store.accept_crl(self._session, revocations)
+        except PeerError:
+            return  # of somebody whom we do not trust, or not newer than ours: no reason to refuse what the peer says
+        detail: dict[str, object] = {"issuer": crl.issuer, "sequence": crl.sequence}
+        self.audit("revocations", after.role, after.peer_id, detail, now)
 
 
 def _decode_pin(text: str) -> bytes:
@@ -397,17 +391,6 @@ def _decode_pin(text: str) -> bytes:
         return b64decode(text, 32)
     except EncodingError:
         return b""  # a damaged pin matches no key: closed, not open
-
-
-def _to_iso(seconds: float | None) -> str | None:
-    return None if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat()
-
-
-def _from_iso(text: str | None) -> float | None:
-    try:
-        return None if text is None else datetime.fromisoformat(text).timestamp()
-    except (ValueError, OverflowError):
-        return None  # shown to people only
 
 
 def _words(error: Exception) -> str:

@@ -1,10 +1,21 @@
-"""The system's clock and the system's randomness."""
+"""The system's clock, the system's randomness, and what software this is."""
 
 import re
 import secrets
 import time
+from importlib.metadata import PackageNotFoundError, version
+
+from handfast.wire.v1 import SENTINEL
 
 _READABLE_AS_A_NUMBER = re.compile(r"[0-9]+(e[0-9]+)?")
+
+
+def software() -> str:
+    """Name and version of this package; the name alone in a checkout that nobody installed."""
+    try:
+        return f"handfast {version('handfast')}"
+    except PackageNotFoundError:
+        return "handfast"
 
 
 class SystemClock:
@@ -23,7 +34,11 @@ class SystemEntropy:
     """Random values from the operating system."""
 
     def nonce(self) -> str:
-        """32 lower-case hex digits.
+        """32 lower-case hex digits: 96 random bits, and the mark of an agent that speaks version 2, too."""
+        return secrets.token_hex(12) + SENTINEL
+
+    def reference(self) -> str:
+        """32 lower-case hex digits; v1 agents treat references as opaque text.
 
         Text such as 12e34… is drawn again: a middle layer that reads strings as JSON would make a number of it
         (summoner-runtime.md, section 2.5). That happens about once in a million.
@@ -32,13 +47,13 @@ class SystemEntropy:
             pass
         return text
 
-    def reference(self) -> str:
-        """32 lower-case hex digits, as for a nonce; v1 agents treat references as opaque text."""
-        return self.nonce()
-
     def exchange_key(self) -> bytes:
         """32 private bytes of a new X25519 key."""
         return secrets.token_bytes(32)
+
+    def octets(self, size: int) -> bytes:
+        """So many random bytes."""
+        return secrets.token_bytes(size)
 
     def aead_nonce(self) -> bytes:
         """12 random bytes."""

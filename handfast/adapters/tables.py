@@ -41,6 +41,10 @@ class RoleState(Model):
     reconnect_at = Field("REAL")
     reconnect_tries = Field("INTEGER", nullable=False, default=0)
     last_sent_at = Field("REAL")
+    # of version 2: the protocol spoken last, the sealed ticket to resume with, and what has used it (SHA-256)
+    version = Field("INTEGER", nullable=False, default=1)
+    sealed_ticket = Field("BLOB")
+    ticket_used = Field("BLOB")
 
 
 class HalfOpen(RoleState):
@@ -110,6 +114,58 @@ class Pin(Model):
     first_seen = Field("REAL", nullable=False)
 
 
+class IdentityPin(Model):
+    """The identity key (base64) that alone may speak for a peer in version 2; who has a row never speaks v1 again."""
+
+    __tablename__ = "identity_pin"
+    id = Field("INTEGER", primary_key=True)
+    self_id = Field("TEXT", nullable=False)
+    peer_id = Field("TEXT", nullable=False)
+    identity_public = Field("TEXT", nullable=False)
+    source = Field("TEXT", nullable=False, check="source IN ('manual','cert','selfcert','tofu')")
+    first_seen = Field("REAL", nullable=False)
+    last_seen = Field("REAL", nullable=False)
+    rotation_sequence = Field("INTEGER", nullable=False, default=0)
+    certificate_issuer = Field("TEXT")
+    certificate_serial = Field("TEXT")
+
+
+class TrustedController(Model):
+    """A controller whose certificates are believed, and its newest revocation list; the key in base64."""
+
+    __tablename__ = "trusted_controller"
+    id = Field("INTEGER", primary_key=True)
+    issuer = Field("TEXT", nullable=False)
+    public = Field("TEXT", nullable=False)
+    name = Field("TEXT", nullable=False)
+    added_at = Field("REAL", nullable=False)
+    crl_sequence = Field("INTEGER")
+    crl_next = Field("INTEGER")
+    crl = Field("BLOB")
+
+
+class Revocation(Model):
+    """One entry of a trusted controller's newest list: a certificate's serial, or a key (base64)."""
+
+    __tablename__ = "revocation"
+    id = Field("INTEGER", primary_key=True)
+    issuer = Field("TEXT", nullable=False)
+    serial = Field("TEXT")
+    identity_public = Field("TEXT")
+    revoked_at = Field("INTEGER", nullable=False)
+    why = Field("TEXT", nullable=False)
+
+
+class DeadKey(Model):
+    """An identity key (base64) that has declared itself dead, and its statement."""
+
+    __tablename__ = "dead_key"
+    id = Field("INTEGER", primary_key=True)
+    identity_public = Field("TEXT", nullable=False)
+    declared_at = Field("INTEGER", nullable=False)
+    statement = Field("BLOB", nullable=False)
+
+
 class Audit(Model):
     """One entry of the hash-chained log; see `handfast.audit`."""
 
@@ -121,6 +177,60 @@ class Audit(Model):
     peer_id = Field("TEXT", nullable=False)
     detail = Field("TEXT", nullable=False)
     digest = Field("TEXT", nullable=False)
+
+
+class Witness(Model):
+    """The end of a peer's audit log as the peer signed it and gave it to us; see `handfast.audit.SignedHead`."""
+
+    __tablename__ = "witness"
+    id = Field("INTEGER", primary_key=True)
+    self_id = Field("TEXT", nullable=False)
+    peer_id = Field("TEXT", nullable=False)
+    n = Field("INTEGER", nullable=False)
+    head = Field("TEXT", nullable=False)
+    identity_key = Field("BLOB", nullable=False)
+    signature = Field("BLOB", nullable=False)
+    at = Field("REAL", nullable=False)
+
+
+class MailPeer(Model):
+    """How far the streams of letters with a peer have come; see `handfast.mail.Marks`."""
+
+    __tablename__ = "mail_peer"
+    id = Field("INTEGER", primary_key=True)
+    self_id = Field("TEXT", nullable=False)
+    peer_id = Field("TEXT", nullable=False)
+    stream = Field("BLOB", nullable=False)
+    posted = Field("INTEGER", nullable=False, default=0)
+    sent = Field("INTEGER", nullable=False, default=0)
+    their_stream = Field("BLOB", nullable=False)
+    taken = Field("INTEGER", nullable=False, default=0)
+
+
+class MailOut(Model):
+    """A letter for a peer: sealed while it waits; afterwards what became of it, for a while."""
+
+    __tablename__ = "mail_out"
+    id = Field("INTEGER", primary_key=True)
+    self_id = Field("TEXT", nullable=False)
+    peer_id = Field("TEXT", nullable=False)
+    number = Field("INTEGER", nullable=False)
+    fate = Field("TEXT", nullable=False, check="fate IN ('waiting','delivered','unknown','expired')")
+    body = Field("BLOB")
+    posted_at = Field("REAL", nullable=False)
+    expires_at = Field("REAL")
+
+
+class MailIn(Model):
+    """A message from a peer, sealed, until the application takes it; the oldest first."""
+
+    __tablename__ = "mail_in"
+    id = Field("INTEGER", primary_key=True)
+    self_id = Field("TEXT", nullable=False)
+    peer_id = Field("TEXT", nullable=False)
+    body = Field("BLOB", nullable=False)
+    security = Field("TEXT", nullable=False)
+    kept_at = Field("REAL", nullable=False)
 
 
 PAIR = ["self_id", "role", "peer_id"]
@@ -139,10 +249,7 @@ def _carry_over(session: Session) -> None:
     """Make our database of an empty one or of one of the first generation; no row of the latter is lost."""
     session.create_table(RoleState)
     session.create_table(NonceEvent)
-    present = {row["name"] for row in session.execute("PRAGMA table_info(role_state)")}
-    for column, kind in _ADDED_COLUMNS.items():
-        if column not in present:
-            session.execute(f"ALTER TABLE role_state ADD COLUMN {column} {kind}")
+    _add_columns(session, RoleState.__tablename__, _ADDED_COLUMNS)
     session.create_index(RoleState, "uq_role_peer", PAIR, unique=True)
     session.create_index(RoleState, "ix_role_scan", ["self_id", "role"])
     session.create_index(NonceEvent, "ix_nonce_triplet", PAIR)
@@ -197,4 +304,59 @@ def _pin_what_the_first_generation_saw(session: Session) -> None:
             )
 
 
-MIGRATIONS = [Migration(1, "tables of the v1 conversation", _carry_over)]
+def _audit_tables(session: Session) -> None:
+    session.create_table(Witness)
+    session.create_index(Witness, "uq_witness_peer", ["self_id", "peer_id"], unique=True)
+
+
+def _trust_tables(session: Session) -> None:
+    session.create_table(IdentityPin)
+    session.create_index(IdentityPin, "uq_identity_pin_peer", ["self_id", "peer_id"], unique=True)
+    session.create_index(IdentityPin, "uq_identity_pin_key", ["self_id", "identity_public"], unique=True)
+    age = ["self_id", "source", "rotation_sequence", "last_seen"]
+    session.create_index(IdentityPin, "ix_identity_pin_age", age)
+    session.create_table(TrustedController)
+    session.create_index(TrustedController, "uq_trusted_controller", ["issuer"], unique=True)
+    session.create_table(Revocation)
+    session.create_index(Revocation, "ix_revocation_serial", ["serial"])
+    session.create_index(Revocation, "ix_revocation_key", ["identity_public"])
+    session.create_table(DeadKey)
+    session.create_index(DeadKey, "uq_dead_key", ["identity_public"], unique=True)
+
+
+def _mail_tables(session: Session) -> None:
+    session.create_table(MailPeer)
+    session.create_index(MailPeer, "uq_mail_peer", ["self_id", "peer_id"], unique=True)
+    session.create_table(MailOut)
+    session.create_index(MailOut, "uq_mail_out", ["self_id", "peer_id", "number"], unique=True)
+    session.create_index(MailOut, "ix_mail_out_waiting", ["self_id", "fate", "peer_id", "number"])
+    session.create_table(MailIn)
+    session.create_index(MailIn, "ix_mail_in", ["self_id", "peer_id"])
+
+
+_COLUMNS_OF_VERSION_2 = {
+    "version": "INTEGER NOT NULL DEFAULT 1",
+    "sealed_ticket": "BLOB",
+    "ticket_used": "BLOB",
+}
+
+
+def _add_columns(session: Session, table: str, columns: dict[str, str]) -> None:
+    present = {row["name"] for row in session.execute(f"PRAGMA table_info({table})")}
+    for column, kind in columns.items():
+        if column not in present:
+            session.execute(f"ALTER TABLE {table} ADD COLUMN {column} {kind}")
+
+
+def _version_two(session: Session) -> None:
+    for table in (RoleState.__tablename__, HalfOpen.__tablename__):
+        _add_columns(session, table, _COLUMNS_OF_VERSION_2)
+    _trust_tables(session)
+    _audit_tables(session)
+    _mail_tables(session)
+
+
+MIGRATIONS = [
+    Migration(1, "tables of the v1 conversation", _carry_over),
+    Migration(2, "tables of version 2", _version_two),
+]

@@ -23,8 +23,11 @@ _SUMMARIES = {
     "server": "Run the relay.",
     "agent": "Run an agent.",
     "inspect": "Show what an agent's database holds.",
-    "identity": "Show, make and re-seal identity files.",
-    "pins": "List and remove the keys that speak for peers.",
+    "audit": "Show, verify and export the audit log.",
+    "identity": "Show, make, renew and certify identities.",
+    "pins": "List, add and remove the keys that speak for peers.",
+    "trust": "Say whose certificates are believed, and what is revoked.",
+    "authority": "Certify agents: a controller in files.",
 }
 
 _EPILOG = """\b
@@ -91,7 +94,10 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 def _status_of(arguments: Sequence[str] | None) -> int:
     try:
         status = command_line.main(arguments, prog_name="handfast", standalone_mode=False)
-    except click.Abort:
+    except click.Abort as abort:
+        if isinstance(abort.__context__, EOFError):
+            click.echo(err=True)  # ends the line of the question
+            return _failure("handfast", "no answer, and nobody left to ask: nothing was done (see --yes)", 1)
         return INTERRUPTED
     except click.UsageError as error:
         where = "handfast" if error.ctx is None else error.ctx.command_path

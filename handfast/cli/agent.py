@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import click
 
-from handfast.agent_script import default_home, script_directory
+from handfast.agent_script import PROGRAM_VARIABLE, default_home, script_directory
 
 
 def agent_command(arguments: Sequence[str]) -> list[str]:
@@ -25,7 +25,8 @@ def agent_command(arguments: Sequence[str]) -> list[str]:
 def agent(arguments: tuple[str, ...]) -> int:
     """Run an agent. Arguments go to it untouched, `--help` included."""
     command = agent_command(arguments)
+    environment = os.environ | {PROGRAM_VARIABLE: "handfast agent"}
     if os.name == "posix":
         # the agent takes this process's place, so that signals reach it directly
-        os.execv(command[0], command)  # noqa: S606  # no shell is meant
-    return subprocess.run(command, check=False).returncode  # noqa: S603
+        os.execve(command[0], command, environment)  # noqa: S606  # no shell is meant
+    return subprocess.run(command, check=False, env=environment).returncode  # noqa: S603

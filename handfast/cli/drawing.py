@@ -11,6 +11,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from handfast.audit import CHECKPOINT
+from handfast.cli.openings import Ticket
 from handfast.cli.snapshot import AuditLog, Conversation, Entry, PinnedKey, Snapshot, Stranger, Waiting
 from handfast.conversation.model import READY
 from handfast.wire.text import printable
@@ -38,21 +40,29 @@ def snapshot_view(snapshot: Snapshot, now: datetime) -> RenderableType:
     if not totals["conversations"]:
         parts.extend(["", Text("No conversations yet.")])
     section("Conversations", "conversations", _conversation_table(snapshot.conversations, now))
+    met = [one for one in snapshot.conversations if one.hs_derived_at is not None]
+    if met:
+        parts.extend(
+            ["", Text("Sessions: how sure it was whose they were", "bold"), _session_table(met, now)]
+        )
     section("Pinned keys", "pins", pin_table(snapshot.pins, now))
     section("Outbox: sent again until answered", "outbox", _outbox_table(snapshot.outbox, now))
     section("Half-open: with strangers", "half_open", _half_open_table(snapshot.half_open, now))
     if totals["audit"]:
         parts.extend(["", _audit_title(snapshot.audit, totals["audit"])])
-        parts.extend([_audit_table(snapshot.audit.tail, now)] if snapshot.audit.tail else [])
+        parts.extend([audit_table(snapshot.audit.tail, now)] if snapshot.audit.tail else [])
     return Group(*parts)
 
 
 def pin_table(pins: Sequence[PinnedKey], now: datetime) -> Table:
     """Pinned keys with all that is needed to compare them; `now` is an aware datetime."""
-    table = _table("Peer, and its key's fingerprint", "Source", "Since")
+    table = plain_table("Peer, and its key's fingerprint", "For", "Source", "Since")
     for pin in pins:
         who = Text.assemble(_text(pin.peer_id), "\n", _text(pin.fingerprint, "bold"))
-        table.add_row(who, _text(pin.source), _local(pin.first_seen, now))
+        if pin.certificate:
+            who.append_text(Text.assemble("\ncertificate ", _text(pin.certificate)))
+        source = f"{pin.source}, rotated {pin.rotations}x" if pin.rotations else pin.source
+        table.add_row(who, f"v{pin.version}", _text(source), _local(pin.first_seen, now))
     return table
 
 
@@ -88,7 +98,7 @@ def _head(snapshot: Snapshot) -> Text:
 
 
 def _conversation_table(conversations: Sequence[Conversation], now: datetime) -> Table:
-    table = _table("Peer", "Our role", "State", "Turns", "Retries", "Nonces", "Last sealed")
+    table = plain_table("Peer", "Our role", "State", "Turns", "Retries", "Nonces", "Last sealed")
     above: str | None = ""
     for one in conversations:
         table.add_row(
@@ -104,8 +114,33 @@ def _conversation_table(conversations: Sequence[Conversation], now: datetime) ->
     return table
 
 
+def _session_table(conversations: Sequence[Conversation], now: datetime) -> Table:
+    table = plain_table("Peer", "Our role", "Version", "Security", "Begun", "Ticket good for")
+    above: str | None = ""
+    for one in conversations:
+        table.add_row(
+            "" if one.peer_id == above else _short(one.peer_id),
+            _text(one.role),
+            _number(one.version),
+            _text(one.security),
+            age(one.hs_derived_at, now),
+            _ticket(one.ticket, now),
+        )
+        above = one.peer_id
+    return table
+
+
+def _ticket(ticket: Ticket | None, now: datetime) -> str:
+    if ticket is None:
+        return _NOTHING
+    if ticket.used:
+        return "used up"
+    left = age(ticket.until, now)
+    return "over" if left.endswith("ago") else left.removeprefix("in ").replace(_NOTHING, "?")
+
+
 def _outbox_table(outbox: Sequence[Waiting], now: datetime) -> Table:
-    table = _table("Peer", "Our role", "Message", "Sendings", "Made", "Due")
+    table = plain_table("Peer", "Our role", "Message", "Sendings", "Made", "Due")
     for one in outbox:
         table.add_row(
             _short(one.peer_id),
@@ -119,7 +154,7 @@ def _outbox_table(outbox: Sequence[Waiting], now: datetime) -> Table:
 
 
 def _half_open_table(half_open: Sequence[Stranger], now: datetime) -> Table:
-    table = _table("Peer", "Our role", "State", "Last sent")
+    table = plain_table("Peer", "Our role", "State", "Last sent")
     for one in half_open:
         table.add_row(_short(one.peer_id), _text(one.role), _text(one.state), age(one.last_sent_at, now))
     return table
@@ -130,8 +165,9 @@ def _audit_title(audit: AuditLog, total: int) -> Text:
     return Text.assemble(("Audit log", "bold"), f" · {total}{shown}, ", audit_verdict(audit))
 
 
-def _audit_table(tail: Sequence[Entry], now: datetime) -> Table:
-    table = _table("Entry", "When", "Event", "Our role", "Peer", "Detail")
+def audit_table(tail: Sequence[Entry], now: datetime) -> Table:
+    """Entries of an audit log; `now` is an aware datetime."""
+    table = plain_table("Entry", "When", "Event", "Our role", "Peer", "Detail")
     for entry in tail:
         table.add_row(
             _number(entry.seq),
@@ -139,12 +175,13 @@ def _audit_table(tail: Sequence[Entry], now: datetime) -> Table:
             _text(entry.event, "bold red" if entry.event == "refused" else ""),
             _text(entry.role),
             _short(entry.peer_id),
-            _detail(entry.detail),
+            _text("signs all before it") if entry.event == CHECKPOINT else _detail(entry.detail),
         )
     return table
 
 
-def _table(*headings: str) -> Table:
+def plain_table(*headings: str) -> Table:
+    """An empty table with these headings, in the style of all of them."""
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
     for heading in headings:
         table.add_column(heading, overflow="fold", no_wrap=heading in {"Peer", "Our role", "State"})

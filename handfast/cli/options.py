@@ -1,7 +1,6 @@
 """Flags that several commands share: whose identity, which database, and where the passphrase comes from."""
 
 import functools
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ from handfast.adapters.files import (
 )
 from handfast.agent_script import default_home
 from handfast.errors import IdentityError, UsageError
-from handfast.identity import Identity
+from handfast.identity import Identity, identity_format
 
 Command = Callable[..., Any]
 
@@ -71,10 +70,14 @@ class IdentityFile:
     @property
     def version(self) -> str:
         """The format of a file that was loaded just before."""
-        return str(json.loads(self.path.read_bytes())["v"])
+        return identity_format(self.path.read_bytes())
 
     def load(self, warn: Callable[[str], None]) -> Identity:
-        """The identity in the file.
+        """The identity in the file; see `unsealed`."""
+        return self.unsealed(warn)[0]
+
+    def unsealed(self, warn: Callable[[str], None]) -> tuple[Identity, bytes]:
+        """The identity in the file, and the passphrase that opened it.
 
         Args:
             warn: told when it is sealed with the demonstration passphrase.
@@ -95,7 +98,7 @@ class IdentityFile:
             raise IdentityError(f"{error} (tried the demonstration passphrase: {hint} for another)") from None
         for warning in warnings:
             warn(warning)
-        return identity
+        return identity, passphrase
 
     def must_exist(self) -> None:
         """Raise an IdentityError unless there is such a file."""
@@ -123,7 +126,7 @@ def identity_options(command: Command) -> Command:
 
     @click.option("--name", required=True, help="The agent's name tag.")
     @_home_option
-    @_passphrase_options
+    @passphrase_options
     @functools.wraps(command)
     def wrapper(name: str, home: Path | None, source: PassphraseSource, **rest: Any) -> Any:
         return command(file=IdentityFile(home or default_home(), name, source), **rest)
@@ -137,7 +140,7 @@ def database_options(command: Command) -> Command:
     @click.argument("database", type=click.Path(path_type=Path), required=False)
     @click.option("--name", help="The agent's name tag, instead of the DATABASE's path.")
     @_home_option
-    @_passphrase_options
+    @passphrase_options
     @functools.wraps(command)
     def wrapper(
         database: Path | None, name: str | None, home: Path | None, source: PassphraseSource, **rest: Any
@@ -159,7 +162,9 @@ _home_option = click.option(
 )
 
 
-def _passphrase_options(command: Command) -> Command:
+def passphrase_options(command: Command) -> Command:
+    """Where a passphrase comes from, as one argument `source`."""
+
     @click.option(
         "--passphrase-file",
         type=click.Path(path_type=Path),

@@ -4,33 +4,43 @@ Works while the agent runs, and on a database of the first generation, where tab
 Sealed secrets are not read.
 """
 
-import math
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from db_sdk import Database, DatabaseError, Model, Row, Session
-from handfast.adapters.tables import Audit, HalfOpen, NonceEvent, Outbox, Pin, RoleState
-from handfast.audit import AuditRow, first_broken
+from handfast.adapters.tables import (
+    MIGRATIONS,
+    Audit,
+    HalfOpen,
+    IdentityPin,
+    NonceEvent,
+    Outbox,
+    Pin,
+    RoleState,
+)
+from handfast.cli.audit_keys import LogVerifier
+from handfast.cli.openings import Openings, Ticket
+from handfast.cli.plain import fingerprint_of, moment, parsed, plain_value
 from handfast.errors import StorageError, UsageError
-from handfast.identity.identity import fingerprint
-from handfast.wire.text import EncodingError, b64decode, strict_json
 
 # A person reads no more, and a crowd of peers must not fill the memory; `totals` tells how many there are.
 LISTED = 500
 _AUDIT_PAGE = 2_000
+# below every number that SQLite can hold: an entry 0 or -1 that somebody put in is not passed over
+_BEFORE_ALL = -(2**63)
 
-_COUNTED: dict[str, type[Model]] = {
-    "conversations": RoleState,
-    "nonces": NonceEvent,
-    "pins": Pin,
-    "outbox": Outbox,
-    "half_open": HalfOpen,
-    "audit": Audit,
-}
+_COUNTED: tuple[tuple[str, type[Model]], ...] = (
+    ("conversations", RoleState),
+    ("nonces", NonceEvent),
+    ("pins", Pin),
+    ("pins", IdentityPin),
+    ("outbox", Outbox),
+    ("half_open", HalfOpen),
+    ("audit", Audit),
+)
 _SAME_IN_ROW = (
     "self_id",
     "role",
@@ -50,7 +60,13 @@ _TIMES_IN_ROW = ("hs_derived_at", "last_secure_at", "reconnect_at", "created_at"
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """One role towards one peer; times are ISO 8601 text in UTC, and None stands for what is absent."""
+    """One role towards one peer; times are ISO 8601 text in UTC, and None stands for what is absent.
+
+    Attributes:
+        version: of the protocol that was spoken last.
+        security: how sure it was who the peer of the last session was, as the `session` events call it.
+        ticket: what the next session can be resumed with.
+    """
 
     self_id: str | None
     role: str | None
@@ -66,6 +82,9 @@ class Conversation:
     nonces_received: int
     peer_address: str | None
     peer_key: str | None
+    version: int | None
+    security: str | None
+    ticket: Ticket | None
     hs_derived_at: str | None
     last_secure_at: str | None
     reconnect_at: str | None
@@ -76,14 +95,18 @@ class Conversation:
 
 @dataclass(frozen=True, slots=True)
 class PinnedKey:
-    """The key that alone may speak for a peer."""
+    """The key that alone may speak for a peer: in version 1 its signing key, in version 2 its identity key."""
 
+    version: int
     self_id: str | None
     peer_id: str | None
     fingerprint: str | None
     sign_pub: str | None
     source: str | None
     first_seen: str | None
+    last_seen: str | None = None
+    rotations: int | None = None
+    certificate: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +145,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class AuditLog:
-    """The end of the audit log, and the number of the first row that breaks the chain, if any."""
+    """The end of the audit log, and the number of the first bad entry, if any (`handfast audit verify` says why)."""
 
     first_broken: int | None
     tail: list[Entry]
@@ -169,8 +192,15 @@ async def opened(path: Path, *, read_only: bool = True) -> AsyncIterator[Databas
 
 def pinned_keys(session: Session, prefix: str = "") -> list[PinnedKey]:
     """The first `LISTED` pins of peers whose ids begin with `prefix`; none in a database of the first generation."""
-    sql = "SELECT * FROM pin WHERE substr(peer_id, 1, length(?)) = ? ORDER BY peer_id LIMIT ?"
-    return [_pin(row) for row in _rows(session, "pin", sql, prefix, prefix)]
+    pins = [_pin(row) for row in _begin_with(session, Pin, prefix)]
+    identities = [_identity_pin(row) for row in _begin_with(session, IdentityPin, prefix)]
+    return sorted([*pins, *identities], key=lambda pin: (str(pin.peer_id), pin.version))[:LISTED]
+
+
+def _begin_with(session: Session, model: type[Model], prefix: str) -> list[Row]:
+    table = model.__tablename__
+    sql = f"SELECT * FROM {table} WHERE substr(peer_id, 1, length(?)) = ? ORDER BY peer_id LIMIT ?"  # noqa: S608
+    return _rows(session, table, sql, prefix, prefix)
 
 
 class Reader:
@@ -186,8 +216,9 @@ class Reader:
     def __init__(self, database: Database, audit_entries: int) -> None:
         self._database = database
         self._audit_entries = audit_entries
-        self._verified_to = 0
-        self._first_broken: int | None = None
+        self._verifier = LogVerifier()
+        self._openings = Openings()
+        self._verified_to = _BEFORE_ALL
 
     async def read(self) -> Snapshot:
         """The database now, all tables at the same moment.
@@ -198,41 +229,44 @@ class Reader:
         return await self._database.read(self._snapshot)
 
     def _snapshot(self, session: Session) -> Snapshot:
-        if "role_state" not in _tables(session):
+        if "role_state" not in table_names(session):
             raise DatabaseError("this is not the database of an agent")
         roles = _rows(session, "role_state", "SELECT * FROM role_state ORDER BY peer_id, role LIMIT ?")
         outbox = _rows(session, "outbox", "SELECT * FROM outbox ORDER BY due_at LIMIT ?")
         half_open = _rows(session, "half_open", "SELECT * FROM half_open ORDER BY id LIMIT ?")
         pins = pinned_keys(session)
         nonces = _nonce_counts(session)
+        audit = self._audit_log(session)  # before the conversations: it tells how they began
         return Snapshot(
             database=self._database.path,
             version=schema_version(session),
             self_ids=sorted({str(row.get("self_id")) for row in [*roles, *half_open]}),
             totals=_totals(session),
-            conversations=[_conversation(row, nonces) for row in roles],
+            conversations=[_conversation(row, nonces, self._openings) for row in roles],
             pins=pins,
             outbox=[_waiting(row) for row in outbox],
             half_open=[_stranger(row) for row in half_open],
-            audit=self._audit_log(session),
+            audit=audit,
         )
 
     def _audit_log(self, session: Session) -> AuditLog:
-        if "audit" not in _tables(session):
+        if "audit" not in table_names(session):
             return AuditLog(None, [])
-        if self._first_broken is None:
-            self._first_broken = first_broken(self._unverified(session))
+        for row in audit_rows(session, self._verified_to):
+            self._verifier.add(row)
+            self._openings.add(row)
+            self._verified_to = row["seq"]
+        fault = self._verifier.report().fault
         tail = session.execute("SELECT * FROM audit ORDER BY seq DESC LIMIT ?", (self._audit_entries,))
-        return AuditLog(self._first_broken, [_entry(row) for row in reversed(tail)])
+        return AuditLog(None if fault is None else fault.seq, [audit_entry(row) for row in reversed(tail)])
 
-    def _unverified(self, session: Session) -> Iterator[AuditRow]:
-        sql = "SELECT seq, at, event, role, peer_id, detail, digest FROM audit WHERE seq > ? ORDER BY seq LIMIT ?"
-        # the row verified last comes first again: the next one must follow from it
-        after = self._verified_to - 1
-        while page := session.execute(sql, (after, _AUDIT_PAGE)):
-            for row in page:
-                yield AuditRow(**{name: _plain(value) for name, value in row.items()})
-                self._verified_to = after = row["seq"]
+
+def audit_rows(session: Session, after: int = _BEFORE_ALL) -> Iterator[Row]:
+    """The rows of the audit log behind number `after`, as they stand."""
+    sql = "SELECT seq, at, event, role, peer_id, detail, digest FROM audit WHERE seq > ? ORDER BY seq LIMIT ?"
+    while page := session.execute(sql, (after, _AUDIT_PAGE)):
+        yield from page
+        after = page[-1]["seq"]
 
 
 def schema_version(session: Session) -> int:
@@ -240,19 +274,34 @@ def schema_version(session: Session) -> int:
     return int(session.execute("PRAGMA user_version")[0]["user_version"])
 
 
-def _tables(session: Session) -> set[str]:
+def require_present_version(session: Session) -> None:
+    """Refuse to change a database that another version has made.
+
+    Raises:
+        UsageError: it is another one's; an older database is carried over by the agent itself.
+    """
+    if schema_version(session) != len(MIGRATIONS):
+        raise UsageError(
+            "the database was written by another version of handfast; nothing was changed "
+            "(running the agent carries an older one over)"
+        )
+
+
+def table_names(session: Session) -> set[str]:
+    """The tables that the database has."""
     return {row["name"] for row in session.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
 
 
 def _rows(session: Session, table: str, sql: str, *parameters: str) -> list[Row]:
-    return session.execute(sql, (*parameters, LISTED)) if table in _tables(session) else []
+    return session.execute(sql, (*parameters, LISTED)) if table in table_names(session) else []
 
 
 def _totals(session: Session) -> dict[str, int]:
-    tables = _tables(session)
-    return {
-        name: session.count(model) if model.__tablename__ in tables else 0 for name, model in _COUNTED.items()
-    }
+    tables = table_names(session)
+    totals = dict.fromkeys((name for name, _ in _COUNTED), 0)
+    for name, model in _COUNTED:
+        totals[name] += session.count(model) if model.__tablename__ in tables else 0
+    return totals
 
 
 _Pair = tuple[object, object, object]
@@ -270,95 +319,75 @@ def _nonce_counts(session: Session) -> dict[tuple[_Pair, str], int]:
     return {(_pair_of(row), row["flow"]): row["n"] for row in _rows(session, "nonce_event", sql)}
 
 
-def _conversation(row: Row, nonces: dict[tuple[_Pair, str], int]) -> Conversation:
-    present: dict[str, Any] = {name: _plain(row.get(name)) for name in _SAME_IN_ROW}
-    present |= {name: _time(row.get(name)) for name in _TIMES_IN_ROW}
+def _conversation(row: Row, nonces: dict[tuple[_Pair, str], int], openings: Openings) -> Conversation:
+    present: dict[str, Any] = {name: plain_value(row.get(name)) for name in _SAME_IN_ROW}
+    present |= {name: moment(row.get(name)) for name in _TIMES_IN_ROW}
     return Conversation(
         **present,
         nonces_sent=nonces.get((_pair_of(row), "sent"), 0),
         nonces_received=nonces.get((_pair_of(row), "received"), 0),
-        peer_key=_fingerprint(row.get("peer_sign_pub")),
+        peer_key=fingerprint_of(row.get("peer_sign_pub")),
+        version=plain_value(row.get("version")),
+        security=openings.security(row),
+        ticket=openings.ticket(row),
     )
 
 
 def _pin(row: Row) -> PinnedKey:
     return PinnedKey(
-        self_id=_plain(row.get("self_id")),
-        peer_id=_plain(row.get("peer_id")),
-        fingerprint=_fingerprint(row.get("sign_pub")),
-        sign_pub=_plain(row.get("sign_pub")),
-        source=_plain(row.get("source")),
-        first_seen=_time(row.get("first_seen")),
+        version=1,
+        self_id=plain_value(row.get("self_id")),
+        peer_id=plain_value(row.get("peer_id")),
+        fingerprint=fingerprint_of(row.get("sign_pub")),
+        sign_pub=plain_value(row.get("sign_pub")),
+        source=plain_value(row.get("source")),
+        first_seen=moment(row.get("first_seen")),
+    )
+
+
+def _identity_pin(row: Row) -> PinnedKey:
+    return PinnedKey(
+        version=2,
+        self_id=plain_value(row.get("self_id")),
+        peer_id=plain_value(row.get("peer_id")),
+        fingerprint=fingerprint_of(row.get("identity_public")),
+        sign_pub=plain_value(row.get("identity_public")),
+        source=plain_value(row.get("source")),
+        first_seen=moment(row.get("first_seen")),
+        last_seen=moment(row.get("last_seen")),
+        rotations=plain_value(row.get("rotation_sequence")),
+        certificate=plain_value(row.get("certificate_serial")),
     )
 
 
 def _waiting(row: Row) -> Waiting:
-    payload = _json(row.get("payload"))
+    payload = parsed(row.get("payload"))
     return Waiting(
-        role=_plain(row.get("role")),
-        peer_id=_plain(row.get("peer_id")),
-        intent=_plain(payload.get("intent")) if isinstance(payload, dict) else None,
-        sends=_plain(row.get("sends")),
-        due_at=_time(row.get("due_at")),
-        since=_time(row.get("since")),
+        role=plain_value(row.get("role")),
+        peer_id=plain_value(row.get("peer_id")),
+        intent=plain_value(payload.get("intent")) if isinstance(payload, dict) else None,
+        sends=plain_value(row.get("sends")),
+        due_at=moment(row.get("due_at")),
+        since=moment(row.get("since")),
     )
 
 
 def _stranger(row: Row) -> Stranger:
     return Stranger(
-        _plain(row.get("role")),
-        _plain(row.get("peer_id")),
-        _plain(row.get("state")),
-        _time(row.get("last_sent_at")),
+        plain_value(row.get("role")),
+        plain_value(row.get("peer_id")),
+        plain_value(row.get("state")),
+        moment(row.get("last_sent_at")),
     )
 
 
-def _entry(row: Row) -> Entry:
+def audit_entry(row: Mapping[str, Any]) -> Entry:
+    """A row of the audit log, as it is shown."""
     return Entry(
         seq=row.get("seq"),
-        at=_time(row.get("at")),
-        event=_plain(row.get("event")),
-        role=_plain(row.get("role")),
-        peer_id=_plain(row.get("peer_id")),
-        detail=_json(row.get("detail")),
+        at=moment(row.get("at")),
+        event=plain_value(row.get("event")),
+        role=plain_value(row.get("role")),
+        peer_id=plain_value(row.get("peer_id")),
+        detail=parsed(row.get("detail")),
     )
-
-
-def _plain(value: Any) -> Any:
-    """A stored value as JSON can hold it, whatever somebody wrote into the column."""
-    if isinstance(value, bytes):
-        return f"0x{value.hex()}"
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    return value
-
-
-def _json(text: object) -> object:
-    try:
-        return strict_json(text.encode()) if isinstance(text, str) else _plain(text)
-    except EncodingError:
-        return text
-
-
-def _fingerprint(sign_pub: object) -> str | None:
-    if sign_pub is None:
-        return None
-    try:
-        return fingerprint(b64decode(str(sign_pub), 32))
-    except EncodingError:
-        return "damaged"
-
-
-def _time(value: object) -> str | None:
-    """Seconds since 1970, or ISO 8601 text which is UTC where it names no zone, as ISO 8601 text in UTC."""
-    try:
-        if isinstance(value, int | float):
-            moment = datetime.fromtimestamp(value, UTC)
-        elif isinstance(value, str):
-            moment = datetime.fromisoformat(value)
-            moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-        else:
-            return None
-    except (ValueError, OverflowError, OSError):
-        return str(_plain(value))
-    return moment.isoformat(timespec="milliseconds")

@@ -3,13 +3,23 @@
 from dataclasses import dataclass, field
 from datetime import tzinfo
 from enum import StrEnum
+from typing import Protocol
 
+from handfast.audit import SignedHead
+from handfast.conversation.live import Announcements, Live
 from handfast.crypto.keys import Secret
 from handfast.dialogue import Dialogue
 from handfast.errors import Reason
 from handfast.identity.identity import Identity
+from handfast.mail import Mailbox, MailEffect
+from handfast.session.v2.resumption import Ticket
+from handfast.session.v2.suites import PostQuantum
+from handfast.trust.decision import Decision, Pin, Policy, Proven
+from handfast.trust.decision import Facts as TrustFacts
+from handfast.wire import v1
+from handfast.wire.messages import Message
 from handfast.wire.text import Json
-from handfast.wire.v1 import FOR_RESPONDER, Message
+from handfast.wire.v2 import messages as v2
 
 
 class Role(StrEnum):
@@ -20,14 +30,16 @@ class Role(StrEnum):
 
 
 class State(StrEnum):
-    """The states, named as on the wire of the Summoner flow (hsagent-v1.md, section 2)."""
+    """The states, named as on the wire of the Summoner flow (hsagent-v1.md, section 2; v2-handshake.md, section 9)."""
 
     INIT_READY = "init_ready"
+    INIT_HS = "init_hs"
     INIT_EXCHANGE = "init_exchange"
     INIT_FINALIZE_PROPOSE = "init_finalize_propose"
     INIT_FINALIZE_CLOSE = "init_finalize_close"
     RESP_READY = "resp_ready"
     RESP_CONFIRM = "resp_confirm"
+    RESP_HALF = "resp_half"
     RESP_EXCHANGE = "resp_exchange"
     RESP_FINALIZE = "resp_finalize"
 
@@ -50,6 +62,11 @@ class Outgoing:
     sends: int
     due_at: float
     since: float
+
+    @property
+    def is_pause(self) -> bool:
+        """Whether nothing is sent: what is due is the end of a pause."""
+        return not self.payload
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +91,10 @@ class PeerState:
         reconnect_tries: how often it asked without an answer.
         last_sent_at: when anything was last sent to the peer in this role.
         outgoing: what is being repeated now.
+        version: of the protocol that is, or was last, spoken in this role.
+        ticket: what the next session of version 2 resumes with; sealed wherever it is stored.
+        ticket_used: SHA-256 of the one message that has used it, 32 bytes; None while it is good.
+        live: what version 2 keeps in memory only; never stored.
     """
 
     self_id: str
@@ -98,6 +119,10 @@ class PeerState:
     reconnect_tries: int = 0
     last_sent_at: float | None = None
     outgoing: Outgoing | None = None
+    version: int = 1
+    ticket: Ticket | None = None
+    ticket_used: bytes | None = None
+    live: Live | None = None
 
     @classmethod
     def of_stranger(cls, self_id: str, role: Role, peer_id: str) -> "PeerState":
@@ -115,6 +140,30 @@ class PeerState:
         return self.peer_sign_pub is None or self.pin_pending
 
 
+class TrustBook(Protocol):
+    """Pins, certificates and revocations, as they stand in the transaction of this step."""
+
+    def about(self, proven: Proven) -> TrustFacts:
+        """What bears on a peer that has proven these keys."""
+        ...
+
+    def pin_of(self, peer_id: str) -> Pin | None:
+        """The pin of a peer that was met in version 2."""
+        ...
+
+    def is_revoked(self, pin: Pin) -> bool:
+        """Whether a key or a certificate of this peer was revoked."""
+        ...
+
+    def newest_crl(self) -> tuple[int, bytes] | None:
+        """The revocation list to pass on, with its sequence."""
+        ...
+
+    def signed_head(self) -> SignedHead | None:
+        """The end of our audit log as it was signed last."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Facts:
     """What the store knows beyond the pair's own row.
@@ -124,12 +173,22 @@ class Facts:
         handshake_seen: a handshake of this peer with this nonce was accepted before and could still pass as fresh.
         pinned: the signing key pinned for the peer's id, 32 raw bytes.
         key_held_by_another: the signing key in the message's `hs` is pinned for another id.
+        met_in_version_2: the peer has proven itself in version 2 before.
+        announcements: what this process announces.
+        book: whom we trust, to be asked once a handshake of version 2 has shown a key.
+        mail: the letters for peers and from them.
+        wanted: where mail is carried: letters wait for the peer, or somebody wishes to meet it.
     """
 
     nonce_seen: bool = False
     handshake_seen: bool = False
     pinned: bytes | None = None
     key_held_by_another: bool = False
+    met_in_version_2: bool = False
+    announcements: Announcements | None = None
+    book: TrustBook | None = None
+    mail: Mailbox | None = None
+    wanted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +205,14 @@ class Restarted:
     intent = "restart"
 
 
-Event = Message | TimerFired | Restarted
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """A letter for the peer was posted, or somebody wishes to meet it."""
+
+    intent = "submit"
+
+
+Event = Message | TimerFired | Restarted | Submitted
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,8 +258,48 @@ class PinKey:
 
 
 @dataclass(frozen=True, slots=True)
+class PinPeer:
+    """Write down what trust decided about a peer of version 2, whose session is confirmed."""
+
+    decision: Decision
+
+
+@dataclass(frozen=True, slots=True)
 class SessionOpened:
-    """The peer's handshake verified, and a first envelope under the session key derived from it has opened."""
+    """The peer's handshake verified, and a first message under the keys derived from it has opened.
+
+    Attributes:
+        version: of the protocol.
+        security: how sure it is who the peer is: "v1", "v2-cert", "v2-selfcert", "v2-pin" or "v2-tofu".
+        suite: the name of the suite, of version 2.
+        resumed: whether it came from a ticket.
+    """
+
+    version: int = 1
+    security: str = "v1"
+    suite: str = ""
+    resumed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Rekeyed:
+    """The session has new keys."""
+
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class Witnessed:
+    """The peer has shown the end of its audit log, signed."""
+
+    head: SignedHead
+
+
+@dataclass(frozen=True, slots=True)
+class Learned:
+    """The peer has passed on a revocation list, of which nothing is checked yet."""
+
+    revocations: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,8 +310,23 @@ class Delivered:
 
 
 @dataclass(frozen=True, slots=True)
+class Paused:
+    """Nothing is left to be said to the peer, of what was posted up to this number."""
+
+    posted: int
+
+
+@dataclass(frozen=True, slots=True)
 class Closed:
-    """The conversation ended as both sides wished."""
+    """The conversation ended as both sides wished.
+
+    Attributes:
+        messages: how many were delivered, both ways; of version 2.
+        transcript: hex digits that both sides can compare, and nobody else can make anything of; of version 2.
+    """
+
+    messages: int | None = None
+    transcript: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,8 +343,14 @@ Effect = (
     | RememberHandshake
     | RecordEnvelope
     | PinKey
+    | PinPeer
     | SessionOpened
+    | Rekeyed
+    | Witnessed
+    | Learned
     | Delivered
+    | MailEffect
+    | Paused
     | Closed
     | GaveUp
 )
@@ -269,7 +396,10 @@ class Settings:
         repeat_gap: a repeated message is answered again at most this often.
         reconnect_every: how long after a conversation the initiator asks for the next one; None: never.
         lost_memory_after: how long a responder insists on its reference before it takes `register` for an answer.
-        exchanges: how many turns a conversation has.
+        exchanges: how many turns a conversation has; one that carries mail has as many as it takes.
+        hardened: whether what version 1 seals holds a salt and its header, too (v2-handshake.md, section 13, H2 and H8);
+            without, it is byte for byte that of the first generation.
+        linger: how long a conversation that carries mail is kept open when nothing is left to say.
     """
 
     zone: tzinfo | None = None
@@ -277,21 +407,51 @@ class Settings:
     retry_delays: tuple[float, ...] = (2.0, 3.0, 4.5, 6.75, 10.0)
     close_delays: tuple[float, ...] = (0.25, 0.25, 0.5, 0.5)
     jitter: float = 0.1
-    repeat_gap: float = 0.5
+    repeat_gap: float = 1.5
     reconnect_every: float | None = 10.0
     lost_memory_after: float = 60.0
     exchanges: int = 4
+    hardened: bool = True
+    linger: float = 20.0
 
 
 @dataclass(frozen=True, slots=True)
 class Party:
-    """Our side of every conversation: who we are, how we behave, what we say."""
+    """Our side of every conversation.
+
+    Attributes:
+        identity, settings, dialogue: who we are, how we behave, what we say.
+        policy: whom we talk to.
+        network: the name of the deployment; version 2 talks to peers with the same only.
+        psk: 32 bytes that peers of version 2 must know, too.
+        mail: whether conversations carry the letters of the mailbox, in version 2 only, instead of the dialogue.
+        post_quantum: whether suites with ML-KEM are offered first, alone, or not at all.
+    """
 
     identity: Identity
     settings: Settings = field(default_factory=Settings)
     dialogue: Dialogue = field(default_factory=Dialogue)
+    policy: Policy = field(default_factory=Policy)
+    network: str = ""
+    psk: Secret | None = None
+    mail: bool = False
+    post_quantum: PostQuantum = "prefer"
+
+
+_FOR_RESPONDER = v1.FOR_RESPONDER | v2.FOR_RESPONDER
+_MESSAGES_OF_2 = v2.Offered | v2.N1 | v2.N2 | v2.N3 | v2.K1 | v2.K2 | v2.Packet
 
 
 def role_of(message: Message) -> Role:
     """The role of ours that a directed message is for; `register` concerns both, its answer is the responder's."""
-    return Role.RESPONDER if message.intent in FOR_RESPONDER else Role.INITIATOR
+    return Role.RESPONDER if message.intent in _FOR_RESPONDER else Role.INITIATOR
+
+
+def is_message(event: Event) -> bool:
+    """Whether a peer, rather than a clock of ours, caused it."""
+    return not isinstance(event, TimerFired | Restarted | Submitted)
+
+
+def is_of_version_2(event: Event) -> bool:
+    """Whether it is a message of version 2."""
+    return isinstance(event, _MESSAGES_OF_2)

@@ -1,21 +1,39 @@
 """`step`: one event in, the next state and its effects out. A pure function, and the only way a state changes."""
 
-from handfast.conversation.model import Event, Facts, Party, PeerState, Role, State, Step, Verdict
+from handfast.conversation.model import (
+    READY,
+    Event,
+    Facts,
+    Party,
+    PeerState,
+    Role,
+    State,
+    Step,
+    Verdict,
+    is_message,
+    is_of_version_2,
+)
 from handfast.conversation.turn import Transition, Turn
-from handfast.conversation.v1 import TABLE
-from handfast.errors import PeerError
+from handfast.conversation.v1 import TABLE as TABLE_1
+from handfast.conversation.v2.parts import drop_the_revoked
+from handfast.conversation.v2.table import TABLE as TABLE_2
+from handfast.errors import PeerError, Reason
 from handfast.ports import Entropy
+from handfast.trust.decision import v1_is_allowed
+
+_Rows = dict[tuple[Role, State, str], tuple[Transition, ...]]
 
 
-def _by_event(table: tuple[Transition, ...]) -> dict[tuple[Role, State, str], tuple[Transition, ...]]:
-    index: dict[tuple[Role, State, str], tuple[Transition, ...]] = {}
+def _by_event(table: tuple[Transition, ...]) -> _Rows:
+    index: _Rows = {}
     for row in table:
         key = row.role, row.state, row.on
         index[key] = (*index.get(key, ()), row)
     return index
 
 
-_ROWS = _by_event(TABLE)
+_ROWS = {1: _by_event(TABLE_1), 2: _by_event(TABLE_2)}
+_ONLY_IN_2 = (State.INIT_HS, State.RESP_HALF)
 
 
 def step(before: PeerState, event: Event, facts: Facts, now: float, entropy: Entropy, party: Party) -> Step:
@@ -24,7 +42,7 @@ def step(before: PeerState, event: Event, facts: Facts, now: float, entropy: Ent
     Args:
         before: the pair's state.
         event: a message from this peer for this role, or a timer, or the restart of the process.
-        facts: what else the store knows that bears on the event.
+        facts: what else is known that bears on the event.
         now: seconds since 1970 UTC.
         entropy: where random values come from.
         party: who we are, our settings, what we say.
@@ -34,22 +52,59 @@ def step(before: PeerState, event: Event, facts: Facts, now: float, entropy: Ent
         stays as it was and there are no effects.
     """
     turn = Turn(before, event, facts, now, entropy, party)
-    for row in _ROWS.get((before.role, before.state, event.intent), ()):
-        if not row.guard(turn):
-            continue
-        try:
-            row.act(turn)
-        except PeerError as refusal:
-            return Step(before, (), Verdict.REFUSED, refusal.reason, refusal.__cause__)
-        turn.change(state=row.goes_to)
-        return Step(turn.after, tuple(turn.effects), Verdict.ACCEPTED)
-    return Step(before, (), Verdict.IGNORED)
+    row = _first_that_fires(turn)
+    if row is None:
+        return Step(before, (), Verdict.IGNORED)
+    try:
+        row.act(turn)
+    except PeerError as refusal:
+        if refusal.reason is Reason.REVOKED and turn.live.session is not None:
+            return _without_the_revoked(Turn(before, event, facts, now, entropy, party))
+        return Step(before, (), Verdict.REFUSED, refusal.reason, refusal.__cause__)
+    turn.change(state=row.goes_to)
+    return Step(turn.after, tuple(turn.effects), Verdict.ACCEPTED)
 
 
-def would_ignore(before: PeerState, event: Event, now: float, entropy: Entropy, party: Party) -> bool:
-    """Whether no row of the table fires, asked without facts and without cryptography.
+def _without_the_revoked(turn: Turn) -> Step:
+    drop_the_revoked(turn)
+    turn.change(state=READY[turn.before.role])
+    return Step(turn.after, tuple(turn.effects), Verdict.ACCEPTED)
 
-    Lets broadcasts that concern nobody be dropped before they cost a transaction.
+
+def firing_row(
+    before: PeerState, event: Event, facts: Facts, now: float, entropy: Entropy, party: Party
+) -> Transition | None:
+    """The row of the table that fires, asked without cryptography; None where the event is ignored.
+
+    Lets broadcasts that concern nobody be dropped before they cost a transaction; `facts` need not be from the store.
     """
-    turn = Turn(before, event, Facts(), now, entropy, party)
-    return not any(row.guard(turn) for row in _ROWS.get((before.role, before.state, event.intent), ()))
+    return _first_that_fires(Turn(before, event, facts, now, entropy, party))
+
+
+def _first_that_fires(turn: Turn) -> Transition | None:
+    before, event = turn.before, turn.event
+    version = _version(before, event)
+    if version == 2 and is_message(event) and turn.facts.announcements is None:
+        return None  # this process does not speak version 2
+    if version == 1 and before.version == 2 and not before.is_ready:
+        return None  # a conversation of version 2 does not go on in version 1
+    if version == 1 and is_message(event) and not _speaks_version_1(turn):
+        return None
+    rows = _ROWS[version].get((before.role, before.state, event.intent), ())
+    return next((row for row in rows if row.guard(turn)), None)
+
+
+def _speaks_version_1(turn: Turn) -> bool:
+    before, party = turn.before, turn.party
+    # it knows neither letters, nor certificates, nor pre-shared keys
+    if party.mail or party.policy.require_certificate or party.psk is not None:
+        return False
+    if before.peer_id in party.policy.deny:
+        return False
+    return v1_is_allowed(before.peer_id, has_pin=before.version == 2, mode=turn.party.policy.mode)
+
+
+def _version(before: PeerState, event: Event) -> int:
+    if is_message(event):
+        return 2 if is_of_version_2(event) else 1
+    return 2 if before.state in _ONLY_IN_2 else before.version

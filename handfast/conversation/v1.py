@@ -4,12 +4,9 @@ Read `TABLE` at the end first; the guards and actions it names stand above it in
 top; the first whose guard holds fires; an event that fires none is ignored.
 """
 
-from collections.abc import Callable
 from dataclasses import replace
 
-from handfast import trust
 from handfast.conversation.model import (
-    READY,
     Closed,
     Delivered,
     ForgetNonces,
@@ -18,16 +15,16 @@ from handfast.conversation.model import (
     RecordEnvelope,
     RecordNonce,
     RememberHandshake,
-    Role,
     SessionOpened,
     State,
 )
-from handfast.conversation.turn import Transition, Turn, delays_of
+from handfast.conversation.turn import Transition, Turn, delays_of, row
 from handfast.crypto.keys import ExchangeKey, Secret
 from handfast.errors import PeerError, Reason
 from handfast.session import v1 as session
+from handfast.trust import v1 as trust
 from handfast.wire.text import Json, b64decode, b64encode
-from handfast.wire.v1 import HsBlock, HsType
+from handfast.wire.v1 import HsBlock, HsType, is_from_version_2
 
 _CLEARED = {
     "local_nonce": None,
@@ -48,12 +45,14 @@ _GIVES_UP = {
     State.INIT_FINALIZE_PROPOSE: State.INIT_READY,
 }
 
+# the states of a conversation under way
+_UNDER_WAY = (*_GIVES_UP, State.INIT_FINALIZE_CLOSE)
+
 _TRIES_FOR_STRANGERS = 2
 _PATIENCE_AFTER_RESTART_SECONDS = 3.0
-
-Guard = Callable[[Turn], bool]
-Action = Callable[[Turn], None]
-
+# An unanswered `reconnect` is repeated after the first wait for any answer, then after twice as long, and so on so many
+# times: a peer that is there and does not answer has others to serve first.
+_RECONNECT_DOUBLINGS = 5
 
 # ---- responder ----------------------------------------------------------------------------------------------------
 
@@ -84,10 +83,7 @@ def _shows_our_reference(turn: Turn) -> bool:
 def _confirm(turn: Turn) -> None:
     own = ExchangeKey(turn.entropy.exchange_key())
     nonce = turn.entropy.nonce()
-    turn.change(
-        **(_CLEARED | _NO_REFERENCES),
-        waiting_since=None,
-    )
+    turn.change(**(_CLEARED | _NO_REFERENCES), version=1, waiting_since=None)
     turn.change(local_nonce=nonce, secret=Secret(own.private_bytes()))
     turn.say("confirm", my_nonce=nonce, hs=_make_hs(turn, "response", nonce, own))
 
@@ -126,7 +122,7 @@ def _respond(turn: Turn, message: Json) -> None:
     _take_nonce_and_deliver(turn, message)
     nonce = turn.entropy.nonce()
     answer = turn.ask(lambda: turn.party.dialogue.reply(turn.before.peer_id, message))
-    sec = _seal(turn, answer)
+    sec = _seal(turn, answer, "respond", nonce)
     turn.change(local_nonce=nonce)
     turn.emit(RecordNonce("sent", nonce))
     turn.say("respond", your_nonce=turn.event.my_nonce, my_nonce=nonce, sec=sec)
@@ -164,15 +160,20 @@ def _may_reconnect(turn: Turn) -> bool:
     every, at = turn.settings.reconnect_every, turn.before.reconnect_at
     if every is None or turn.before.peer_reference is None:
         return False
-    # the second test: the clock was set back, and the time written down would never come
-    return at is None or turn.now >= at or at - turn.now > 2 * max(every, *turn.settings.retry_delays)
+    # the last test: the clock was set back, and the time written down would never come
+    longest = max(every, _reconnect_wait(turn, _RECONNECT_DOUBLINGS))
+    return at is None or turn.now >= at or at - turn.now > 2 * longest
 
 
 def _ask_to_reconnect(turn: Turn) -> None:
-    delays, tries = turn.settings.retry_delays, turn.before.reconnect_tries
-    wait = turn.jittered(delays[min(tries, len(delays) - 1)])
+    tries = turn.before.reconnect_tries
+    wait = turn.jittered(_reconnect_wait(turn, tries))
     turn.change(reconnect_at=turn.now + wait, reconnect_tries=tries + 1)
     turn.send_once("reconnect", your_ref=turn.before.peer_reference)
+
+
+def _reconnect_wait(turn: Turn, tries: int) -> float:
+    return turn.settings.retry_delays[0] * 2.0 ** min(tries, _RECONNECT_DOUBLINGS)
 
 
 def _always(turn: Turn) -> bool:
@@ -186,7 +187,7 @@ def _accept_confirm(turn: Turn) -> None:
     own = ExchangeKey(turn.entropy.exchange_key())
     _install_session(turn, hs, session.derive_key(own, hs.kx_pub))
     _take_nonce(turn)
-    turn.change(exchange_count=0, reconnect_at=None, reconnect_tries=0, **_NO_REFERENCES)
+    turn.change(exchange_count=0, reconnect_at=None, reconnect_tries=0, version=1)
     _request(turn, own)
 
 
@@ -194,7 +195,8 @@ def _request(turn: Turn, own: ExchangeKey | None = None) -> None:
     count = turn.after.exchange_count + 1
     nonce = turn.entropy.nonce()
     hs = None if own is None else _make_hs(turn, "init", nonce, own)
-    sec = _seal(turn, turn.ask(lambda: turn.party.dialogue.opening(turn.before.peer_id, count)))
+    said = turn.ask(lambda: turn.party.dialogue.opening(turn.before.peer_id, count))
+    sec = _seal(turn, said, "request", nonce)
     turn.change(local_nonce=nonce, exchange_count=count)
     turn.emit(RecordNonce("sent", nonce))
     turn.say("request", your_nonce=turn.event.my_nonce, my_nonce=nonce, hs=hs, sec=sec)
@@ -356,12 +358,20 @@ def _check_hs(turn: Turn, kind: HsType) -> HsBlock:
     )
     own = turn.party.identity.signing_key.public
     facts = turn.facts
+    if facts.met_in_version_2 or (_offers_version_2(turn) and is_from_version_2(hs.nonce)):
+        raise PeerError(Reason.DOWNGRADE)
     is_new = trust.decide(
         hs.sign_pub, own=own, pinned=facts.pinned, held_by_another=facts.key_held_by_another
     )
+    if is_new and not turn.party.policy.admits(turn.before.peer_id):
+        raise PeerError(Reason.POLICY)
     turn.change(pin_pending=is_new)
     turn.emit(RememberHandshake(hs.nonce, session.fresh_until(hs, turn.settings.zone) + 1))
     return hs
+
+
+def _offers_version_2(turn: Turn) -> bool:
+    return turn.facts.announcements is not None and turn.facts.announcements.offers != ()
 
 
 def _make_hs(turn: Turn, kind: HsType, nonce: str, own: ExchangeKey) -> dict[str, Json]:
@@ -401,20 +411,34 @@ def _open_sec(turn: Turn, key: Secret, peer_sign_pub: bytes) -> Json:
     content, envelope_nonce = session.open_sec(turn.event.sec, key, peer_sign_pub)
     if not isinstance(content, dict) or "message" not in content:
         raise PeerError(Reason.SEC_MALFORMED)
+    event, before = turn.event, turn.before
+    header = _header(before.peer_id, before.self_id, event.intent, event.your_nonce, event.my_nonce)
+    if content.get("_b", header) != header:
+        raise PeerError(Reason.HDR_BINDING)
     turn.change(last_secure_at=turn.now)
     turn.emit(RecordEnvelope(envelope_nonce))
     return content["message"]
 
 
-def _seal(turn: Turn, message: Json) -> Json:
-    key, party = turn.after.secret, turn.party
+def _seal(turn: Turn, message: Json, intent: str, my_nonce: str) -> Json:
+    key, party, before = turn.after.secret, turn.party, turn.before
     if key is None:
         raise PeerError(Reason.SEC_DOES_NOT_OPEN)
+    content = {"message": message}
+    if turn.settings.hardened:
+        content |= {
+            # the envelope shows a hash of all this: without chance in it, what can be guessed could be checked
+            "_s": b64encode(turn.entropy.octets(16)),
+            # and nothing in it says where it belongs: peers of ours look, those of the first generation pass it over
+            "_b": _header(before.self_id, before.peer_id, intent, turn.event.my_nonce, my_nonce),
+        }
     nonce, zone = turn.entropy.aead_nonce(), turn.settings.zone
     # a message of the user's that cannot be sealed is the dialogue's failure, like an exception of its own
-    return turn.ask(
-        lambda: session.seal({"message": message}, key, party.identity.signing_key, nonce, turn.now, zone)
-    )
+    return turn.ask(lambda: session.seal(content, key, party.identity.signing_key, nonce, turn.now, zone))
+
+
+def _header(sender: str, to: str, intent: str, your_nonce: str, my_nonce: str) -> dict[str, Json]:
+    return {"from": sender, "to": to, "intent": intent, "your_nonce": your_nonce, "my_nonce": my_nonce}
 
 
 def _take_nonce(turn: Turn) -> None:
@@ -427,77 +451,70 @@ def _take_nonce_and_deliver(turn: Turn, message: Json) -> None:
     turn.emit(Delivered(message))
 
 
-def _row(
-    state: State, on: str, when: str, guard: Guard, does: str, act: Action, goes_to: State | None = None
-) -> Transition:
-    role = Role.INITIATOR if state.startswith("init") else Role.RESPONDER
-    return Transition(role, state, on, when, does, goes_to or state, guard, act)
-
-
 _S = State
 
 TABLE: tuple[Transition, ...] = (
     # responder
-    _row(_S.RESP_READY, "register", "`to` is null, no `local_reference` is held", _holds_no_reference,
+    row(_S.RESP_READY, "register", "`to` is null, no `local_reference` is held", _holds_no_reference,
          "new nonce and X25519 key; send `confirm` with `hs`", _confirm, _S.RESP_CONFIRM),
-    _row(_S.RESP_READY, "register", "a `local_reference` is held, and `register` was heard instead of `reconnect` for "
+    row(_S.RESP_READY, "register", "a `local_reference` is held, and `register` was heard instead of `reconnect` for "
          "longer than `lost_memory_after`", _has_waited_for_a_reconnect,
          "the peer has lost its memory: forget the references; as above", _confirm, _S.RESP_CONFIRM),
-    _row(_S.RESP_READY, "register", "a `local_reference` is held, and this is the first `register`",
+    row(_S.RESP_READY, "register", "a `local_reference` is held, and this is the first `register`",
          _hears_register_for_the_first_time, "start waiting for a `reconnect`", _start_waiting),
-    _row(_S.RESP_READY, "reconnect", "`your_ref` is our `local_reference`", _shows_our_reference,
+    row(_S.RESP_READY, "reconnect", "`your_ref` is our `local_reference`", _shows_our_reference,
          "forget the references; new nonce and X25519 key; send `confirm` with `hs`", _confirm, _S.RESP_CONFIRM),
-    _row(_S.RESP_CONFIRM, "request", "`your_nonce` is our `local_nonce`; refused unless `my_nonce` is new, `hs` proves "
+    row(_S.RESP_CONFIRM, "request", "`your_nonce` is our `local_nonce`; refused unless `my_nonce` is new, `hs` proves "
          "the pinned key, `sec` opens", _echoes_our_nonce,
          "derive the session key, pin a new peer's key, deliver, send `respond`; one turn done",
          _accept_first_request, _S.RESP_EXCHANGE),
-    _row(_S.RESP_EXCHANGE, "request", "`my_nonce` is the one answered last", _asks_again,
+    row(_S.RESP_EXCHANGE, "request", "`my_nonce` is the one answered last", _asks_again,
          "send the same `respond` again", _repeat_answer),
-    _row(_S.RESP_EXCHANGE, "request", "`your_nonce` is our `local_nonce`; refused unless `my_nonce` is new and `sec` "
+    row(_S.RESP_EXCHANGE, "request", "`your_nonce` is our `local_nonce`; refused unless `my_nonce` is new and `sec` "
          "opens", _echoes_our_nonce, "deliver, send `respond`; one more turn done", _accept_request),
-    _row(_S.RESP_EXCHANGE, "conclude", "`your_nonce` is our `local_nonce`", _echoes_our_nonce,
+    row(_S.RESP_EXCHANGE, "conclude", "`your_nonce` is our `local_nonce`", _echoes_our_nonce,
          "keep `my_ref` as `peer_reference`; erase the session key; new reference; send `finish`",
          _accept_conclude, _S.RESP_FINALIZE),
-    _row(_S.RESP_FINALIZE, "conclude", "`my_ref` is our `peer_reference`", _concludes_again,
+    row(_S.RESP_FINALIZE, "conclude", "`my_ref` is our `peer_reference`", _concludes_again,
          "send the same `finish` again", _repeat_answer),
-    _row(_S.RESP_FINALIZE, "close", "`your_ref` is our `local_reference`, `my_ref` our `peer_reference`",
+    row(_S.RESP_FINALIZE, "close", "`your_ref` is our `local_reference`, `my_ref` our `peer_reference`",
          _matches_both_references, "closed: forget nonces and counters; keep `local_reference` for the reconnect",
          _accept_close, _S.RESP_READY),
     # initiator
-    _row(_S.INIT_READY, "register", "a `peer_reference` is held, and it is time for the next conversation",
+    row(_S.INIT_READY, "register", "a `peer_reference` is held, and it is time for the next conversation",
          _may_reconnect, "send `reconnect`", _ask_to_reconnect),
-    _row(_S.INIT_READY, "confirm", "always; refused unless `my_nonce` is new and `hs` proves the pinned key", _always,
+    row(_S.INIT_READY, "confirm", "always; refused unless `my_nonce` is new and `hs` proves the pinned key", _always,
          "derive the session key, forget the references; send the first `request` with `hs`",
          _accept_confirm, _S.INIT_EXCHANGE),
-    _row(_S.INIT_READY, "finish", "both references match those of the last conversation", _is_the_finish_once_more,
+    row(_S.INIT_READY, "finish", "both references match those of the last conversation", _is_the_finish_once_more,
          "our `close` was lost: send it again", _close_once_more),
-    _row(_S.INIT_EXCHANGE, "respond", "`my_nonce` is the one answered last", _asks_again,
+    row(_S.INIT_EXCHANGE, "respond", "`my_nonce` is the one answered last", _asks_again,
          "send the same `request` again", _repeat_answer),
-    _row(_S.INIT_EXCHANGE, "respond", "`your_nonce` is our `local_nonce`, and it was the last turn; refused unless "
+    row(_S.INIT_EXCHANGE, "respond", "`your_nonce` is our `local_nonce`, and it was the last turn; refused unless "
          "`my_nonce` is new and `sec` opens", _answers_the_last_turn,
          "deliver; new reference; send `conclude`", _conclude, _S.INIT_FINALIZE_PROPOSE),
-    _row(_S.INIT_EXCHANGE, "respond", "`your_nonce` is our `local_nonce`; refused unless `my_nonce` is new and `sec` "
+    row(_S.INIT_EXCHANGE, "respond", "`your_nonce` is our `local_nonce`; refused unless `my_nonce` is new and `sec` "
          "opens", _echoes_our_nonce, "pin a new peer's key at the first; deliver; send the next `request`", _continue),
-    _row(_S.INIT_FINALIZE_PROPOSE, "respond", "`my_nonce` is the one answered last", _asks_again,
+    row(_S.INIT_FINALIZE_PROPOSE, "respond", "`my_nonce` is the one answered last", _asks_again,
          "send the same `conclude` again", _repeat_answer),
-    _row(_S.INIT_FINALIZE_PROPOSE, "finish", "`your_ref` is our `local_reference`", _shows_our_reference,
+    row(_S.INIT_FINALIZE_PROPOSE, "finish", "`your_ref` is our `local_reference`", _shows_our_reference,
          "closed: keep `my_ref` as `peer_reference`; erase the session key, forget the nonces; send `close`",
          _accept_finish, _S.INIT_FINALIZE_CLOSE),
-    _row(_S.INIT_FINALIZE_CLOSE, "finish", "both references match", _finishes_again,
+    row(_S.INIT_FINALIZE_CLOSE, "finish", "both references match", _finishes_again,
          "send the same `close` again", _repeat_answer),
     # timers and restarts
-    *(_row(state, "timer", "tries are left", _tries_are_left, "send the same message again", _send_again)
-      for state in _S if state not in READY.values()),
-    *(_row(state, "timer", "no tries are left", _always, "give up: forget everything of this conversation",
+    *(row(state, "timer", "tries are left", _tries_are_left, "send the same message again", _send_again)
+      for state in _UNDER_WAY),
+    *(row(state, "timer", "no tries are left", _always, "give up: forget everything of this conversation",
            _give_up, ready)
       for state, ready in _GIVES_UP.items()),
-    _row(_S.INIT_FINALIZE_CLOSE, "timer", "no tries are left", _always,
+    row(_S.INIT_FINALIZE_CLOSE, "timer", "no tries are left", _always,
          "forget nonces and counters; keep the references for the reconnect", _forget_conversation, _S.INIT_READY),
-    *(_row(state, "restart", "what was being sent and its key are there, and an `hs` in it is still fresh", _can_go_on,
+    *(row(state, "restart", "what was being sent and its key are there, and an `hs` in it is still fresh", _can_go_on,
            "send the same message again; once, if it is old", _go_on)
-      for state in _S if state not in READY.values()),
-    *(_row(state, "restart", "otherwise", _always, "forget everything of this conversation", _start_afresh, ready)
+      for state in _UNDER_WAY),
+    *(row(state, "restart", "otherwise", _always, "forget everything of this conversation", _start_afresh, ready)
       for state, ready in _GIVES_UP.items()),
-    _row(_S.INIT_FINALIZE_CLOSE, "restart", "otherwise", _always,
+    row(_S.INIT_FINALIZE_CLOSE, "restart", "otherwise", _always,
          "forget nonces and counters; keep the references for the reconnect", _forget_conversation, _S.INIT_READY),
 )  # fmt: skip

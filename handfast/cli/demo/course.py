@@ -6,26 +6,33 @@ import secrets
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from collections.abc import Callable
+from contextlib import AsyncExitStack, suppress
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TypeVar
 
+from db_sdk import Session
+from handfast.adapters.audit_rows import witnessed_head
 from handfast.adapters.files import PASSPHRASE_VARIABLE, database_path
-from handfast.adapters.tables import NonceEvent, RoleState
+from handfast.adapters.tables import HalfOpen, RoleState, Witness
+from handfast.audit import Report, SignedHead
 from handfast.cli.agent import agent_command
-from handfast.cli.demo.eavesdropper import Attempt, Eavesdropper
+from handfast.cli.audit_keys import verify_log
+from handfast.cli.demo.attempts import Attempt, attempts_with, impersonation, used_ticket
+from handfast.cli.demo.eavesdropper import Eavesdropper, Overheard
 from handfast.cli.demo.narrator import Narrator
-from handfast.cli.demo.processes import PATIENCE_SECONDS, DemoFailed, RelayProcess, Stage
-from handfast.cli.demo.results import Agent, Results, Talk, find_talk
-from handfast.cli.snapshot import Reader, Snapshot, opened
-from handfast.conversation.model import Role, State
+from handfast.cli.demo.processes import DemoFailed, RelayProcess, Stage
+from handfast.cli.demo.results import Agent, Ending, Results, Talk, check_talk, find_talk
+from handfast.cli.snapshot import Reader, Snapshot, audit_entry, audit_rows, opened
+from handfast.conversation.model import Role
 from handfast.errors import HandfastError
 
-# Long enough for Eve's attempts in between, short enough to wait for.
-_RECONNECT_SECONDS = 3.0
-_LOOK_AGAIN_SECONDS = 0.05
-_ANSWER_SECONDS = 1.0
+T = TypeVar("T")
+
+# Long enough for the conversations before it to be told, short enough to wait for.
+_RECONNECT_SECONDS = 1.0
 
 
 async def run(narrator: Narrator) -> None:
@@ -57,11 +64,10 @@ class _Course:
         self._stage = stage
         self._narrator = narrator
         self._began = time.monotonic()
-        self._heard = asyncio.Event()
-        self._eve = Eavesdropper(self._overheard)
+        self._eve = Eavesdropper(stage.tell)
         self._relay = RelayProcess()
         # four texts of which none contains another: each is found if it ever stands in a line of the relay
-        self._alice = Agent("alice", say="How are you?", reply="Nobody else can read this.")
+        self._alice = Agent("alice", say="How are you?", reply="Nobody else hears.")
         self._bob = Agent("bob", say="Are we alone?", reply="I am OK!")
         self._agents = (self._alice, self._bob)
 
@@ -78,26 +84,23 @@ class _Course:
                 await self._start_agent(agent)
                 path = database_path(self._home(agent), agent.id)
                 agent.database = await stack.enter_async_context(opened(path))
-            await stack.enter_async_context(self._counted_nonces())
             narrator.agents(self._agents)
             first = await self._talks(1)
-            narrator.first_talks(first)
+            narrator.first_talks(first, await self._transcript(first[0]))
             narrator.databases(self._agents, await self._look())
-            narrator.attempts(await self._attempts(first[0]))
             second = await self._talks(2)
             narrator.second_talks(second)
-            snapshots = await self._look()
-        await self._stop()
-        results = Results(self._eve, [*first, *second], snapshots, time.monotonic() - self._began)
+            attempts = await self._attempts(first[0], second)
+            narrator.attempts(first[0].responder, attempts)
+            await self._stop()
+            endings = await self._endings()
+        seconds = time.monotonic() - self._began
+        results = Results(self._eve, [*first, *second], attempts, first[0].responder, endings, seconds)
         results.check()
         narrator.summary(results)
 
     def _home(self, agent: Agent) -> Path:
         return self._directory / agent.name
-
-    def _overheard(self) -> None:
-        self._heard.set()
-        self._stage.tell()
 
     async def _start_relay(self) -> None:
         config = self._directory / "relay.json"
@@ -115,7 +118,7 @@ class _Course:
         await self._stage.until(lambda: bool(agent.find("started")), f"the start of {agent.name}")
 
     async def _talks(self, number: int) -> list[Talk]:
-        """Wait until both directions have closed so many conversations; the last one of each."""
+        """Wait until both directions have closed so many conversations; the last one of each, the earlier one first."""
         pairs = [(self._alice, self._bob), (self._bob, self._alice)]
         found: list[Talk] = []
 
@@ -124,38 +127,40 @@ class _Course:
             return len(found) == len(pairs)
 
         await self._stage.until(are_closed, f"the close of conversation {number} in both directions")
-        return found
+        for talk in found:
+            check_talk(talk, is_again=number > 1)
+        return sorted(found, key=lambda talk: talk.messages[0].at)
 
-    async def _attempts(self, talk: Talk) -> list[Attempt]:
-        """Let Eve try everything on the initiator of `talk`, at moments when it would listen to its peer."""
-        victim, friend = talk.initiator, talk.responder
-        attempts = self._eve.attempts(victim.id, friend.id, friend.name, talk.confirm)
+    async def _transcript(self, talk: Talk) -> tuple[int, str]:
+        """What both remember of a talk that has just closed: how many messages, and their digest."""
+        ours = await _transcripts(talk.initiator, Role.INITIATOR)
+        theirs = await _transcripts(talk.responder, Role.RESPONDER)
+        if not ours or ours[:1] != theirs[:1]:
+            raise DemoFailed(f"{talk.initiator.name} and {talk.responder.name} do not remember the same")
+        return ours[0]
 
-        def missing() -> list[Attempt]:
-            return [one for one in attempts if not victim.find("refused", reason=str(one.answer))]
+    async def _attempts(self, talk: Talk, again: list[Talk]) -> list[Attempt]:
+        """Let Eve try everything on the responder of `talk`, of which she and we know what has to come."""
+        victim, friend = talk.responder, talk.initiator
+        attempts = attempts_with(self._eve, victim.id, friend.id, friend.name, talk.messages)
+        k1 = next(one.messages[0].message for one in again if one.initiator is friend)
+        attempts.append(used_ticket(self._eve, friend.id, friend.name, k1))
+        heard = len(self._eve.between(victim.id, friend.id, "n1"))
+        for attempt in attempts:
+            self._eve.send(attempt.payload)
 
-        what = f"the refusal of forged messages by {victim.name}"
-        give_up_at = time.monotonic() + PATIENCE_SECONDS
-        while missing():
-            self._stage.must_run(what)
-            if time.monotonic() > give_up_at:
-                raise DemoFailed(f"{what} did not come")
-            if await self._listens(victim, friend):
-                for attempt in missing():
-                    self._eve.send(attempt.payload)
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(_ANSWER_SECONDS):
-                        await self._stage.until(lambda: not missing(), what)
-            else:
-                await asyncio.sleep(_LOOK_AGAIN_SECONDS)
+        def greetings() -> list[Overheard]:
+            return self._eve.between(victim.id, friend.id, "n1")[heard:]
+
+        await self._stage.until(lambda: bool(greetings()), f"the answer of {victim.name} to a used ticket")
+        offer = attempts[-1].payload["hs"]["o"]
+        attempts.append(impersonation(self._eve, friend.id, friend.name, offer, greetings()[0]))
+        self._eve.send(attempts[-1].payload)
+        await self._stage.until(
+            lambda: bool(victim.find("refused", reason=str(attempts[-1].answer))),
+            f"the refusal of a forged handshake by {victim.name}",
+        )
         return attempts
-
-    async def _listens(self, agent: Agent, peer: Agent) -> bool:
-        if agent.database is None:
-            return False
-        where = {"role": str(Role.INITIATOR), "peer_id": peer.id}
-        row = await RoleState.first(agent.database, where=where, fields=["state"])
-        return row is not None and row["state"] == State.INIT_READY
 
     async def _look(self) -> dict[str, Snapshot]:
         return {
@@ -164,25 +169,54 @@ class _Course:
             if agent.database is not None
         }
 
-    @asynccontextmanager
-    async def _counted_nonces(self) -> AsyncIterator[None]:
-        counting = asyncio.create_task(self._count_nonces())
-        try:
-            yield
-        finally:
-            counting.cancel()
-            with suppress(asyncio.CancelledError):
-                await counting
-
-    async def _count_nonces(self) -> None:
-        while True:
-            await self._heard.wait()
-            self._heard.clear()
-            for agent in self._agents:
-                if agent.database is not None:
-                    agent.most_nonces = max(agent.most_nonces, await NonceEvent.count(agent.database))
-
     async def _stop(self) -> None:
         for name, status in (await self._stage.close()).items():
             if status != 0:
                 raise DemoFailed(f"{name} ended with status {status} when it was told to stop")
+
+    async def _endings(self) -> dict[str, Ending]:
+        """What is left of the agents; each log is verified against its end that the other one keeps."""
+        endings = {}
+        snapshots = await self._look()
+        for agent, peer in zip(self._agents, reversed(self._agents), strict=True):
+            verified = partial(_verified, head=await _witness(peer, agent))
+            endings[agent.name] = Ending(
+                snapshots[agent.name],
+                await _read(agent, verified),
+                {role: await _transcripts(agent, role) for role in Role},
+                await _read(agent, _stored_keys),
+            )
+        return endings
+
+
+async def _read(agent: Agent, work: Callable[[Session], T]) -> T:
+    if agent.database is None:
+        raise DemoFailed(f"{agent.name} has no database")
+    return await agent.database.read(work)
+
+
+async def _transcripts(agent: Agent, role: Role) -> list[tuple[int, str]]:
+    def closed(session: Session) -> list[tuple[int, str]]:
+        entries = [audit_entry(row) for row in audit_rows(session) if row["event"] == "closed"]
+        details = [entry.detail for entry in entries if entry.role == role]
+        return [(one["messages"], one["transcript"]) for one in details if isinstance(one, dict)]
+
+    return await _read(agent, closed)
+
+
+async def _witness(agent: Agent, peer: Agent) -> SignedHead:
+    """The signed end of its log that a peer has given to an agent."""
+    row = await _read(agent, lambda session: session.first(Witness, where={"peer_id": peer.id}))
+    head = None if row is None else witnessed_head(row)
+    if head is None or not head.holds():
+        raise DemoFailed(f"{agent.name} keeps no signed end of {peer.name}'s audit log")
+    return head
+
+
+def _verified(session: Session, head: SignedHead) -> Report:
+    return verify_log(audit_rows(session), witness=head)
+
+
+def _stored_keys(session: Session) -> int:
+    where = {"sealed_secret__is_null": False}
+    return session.count(RoleState, where=where) + session.count(HalfOpen, where=where)

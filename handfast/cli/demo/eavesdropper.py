@@ -1,4 +1,4 @@
-"""Eve: connected to the relay like everybody, she writes down every line, and tries what an attacker would try."""
+"""Eve: connected to the relay like everybody, she writes down every line, and says what she likes."""
 
 import asyncio
 import contextlib
@@ -8,15 +8,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from handfast.adapters.files import new_identity
-from handfast.adapters.system import SystemEntropy
-from handfast.errors import Reason
-from handfast.identity.identity import fingerprint
-from handfast.session.v1 import make_hs
-from handfast.wire.text import b64decode
-from handfast.wire.v1 import FOR_RESPONDER, encode_message
+from handfast.session.v2.suites import SUITES
+from handfast.wire.text import b64url_decode
+from handfast.wire.v2.messages import FOR_RESPONDER, PACKET_HEAD_BYTES, is_v2
+from handfast.wire.v2.offers import Selection
 from summoner.protocol.payload import RecoveryError, recover_with_types, wrap_with_types
 
 _LINE_BYTES = 1024 * 1024
+_KEY_BYTES = 32
+# handshakes that begin with a fresh X25519 key
+_WITH_A_KEY = ("n1", "n2", "k1", "k2")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,42 +35,61 @@ class Overheard:
     message: dict[str, Any]
 
     @property
+    def kind(self) -> str:
+        """What it is in version 2: "offer", "n1", "n2", "n3", "k1", "k2" or "packet"; empty for everything else."""
+        if not is_v2(self.message):
+            return ""
+        return str(self._block["t"]) if "hs" in self.message else "packet"
+
+    @property
     def intent(self) -> str:
-        """What kind of message it is."""
+        """What kind of message it is on the wire."""
         return str(self.message.get("intent"))
 
     @property
-    def exchange_key(self) -> str | None:
-        """The X25519 key that it brings, in base64, if it brings one."""
-        hs = self.message.get("hs")
-        return str(hs["kx_pub"]) if isinstance(hs, dict) else None
+    def exchange_key(self) -> bytes | None:
+        """The fresh X25519 key that it brings, if it brings one."""
+        return self._message[:_KEY_BYTES] if self.kind in _WITH_A_KEY else None
 
     @property
-    def signer(self) -> str | None:
-        """The fingerprint of the key that signed it, if it proves who it is from."""
-        hs = self.message.get("hs")
-        return fingerprint(b64decode(str(hs["sign_pub"]), 32)) if isinstance(hs, dict) else None
+    def is_post_quantum(self) -> bool:
+        """Whether it selects a key exchange with ML-KEM."""
+        return "s" in self._block and SUITES[Selection.parse(self._blob("s")).suite].kem
 
     @property
-    def ciphertext(self) -> str | None:
-        """What is sealed in it, in base64, if anything is."""
-        sec = self.message.get("sec")
-        return str(sec["envelope"]["ciphertext"]) if isinstance(sec, dict) else None
+    def open_bytes(self) -> tuple[int, ...]:
+        """How many bytes of keys it shows."""
+        if self.kind not in _WITH_A_KEY:
+            return ()
+        # an n1 is nothing but keys: X25519's and, under its type and length, ML-KEM's
+        rest = len(self._message) - _KEY_BYTES if self.kind == "n1" else 0
+        return (_KEY_BYTES, rest - 3) if rest else (_KEY_BYTES,)
 
+    @property
+    def sealed_bytes(self) -> int:
+        """How many bytes in it nobody can read but the peer."""
+        match self.kind:
+            case "packet":
+                return len(self._blob("b")) - PACKET_HEAD_BYTES
+            case "n2" | "n3" | "k1" | "k2":
+                return len(self._message) - sum(self.open_bytes)
+        return 0
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
-    """Something that an attacker would try.
+    def shows(self, secret: bytes) -> bool:
+        """Whether these bytes stand in it as they are."""
+        return any(secret in self._blob(name) for name in ("m", "b") if name in self._block)
 
-    Attributes:
-        what: in words.
-        answer: why it must be refused.
-        payload: the message.
-    """
+    @property
+    def _block(self) -> dict[str, Any]:
+        block = self.message.get("hs", self.message.get("sec"))
+        return block if isinstance(block, dict) else {}
 
-    what: str
-    answer: Reason
-    payload: dict[str, Any]
+    @property
+    def _message(self) -> bytes:
+        return self._blob("m")
+
+    def _blob(self, name: str) -> bytes:
+        return b64url_decode(self._block[name])
 
 
 class Eavesdropper:
@@ -79,6 +99,7 @@ class Eavesdropper:
         tell: called for every line.
 
     Attributes:
+        identity: who she is.
         heard: every line, oldest first.
     """
 
@@ -100,7 +121,7 @@ class Eavesdropper:
         await self._listening
 
     def send(self, payload: dict[str, Any]) -> None:
-        """Say something; the relay forwards it to everybody."""
+        """Say something; the relay forwards it to everybody else."""
         self._writer.write(wrap_with_types(payload).encode())
 
     def readable(self, texts: Iterable[str]) -> int:
@@ -108,19 +129,12 @@ class Eavesdropper:
         wanted = list(texts)
         return sum(any(text in line.raw for text in wanted) for line in self.heard)
 
-    def attempts(self, victim: str, friend: str, name: str, confirm: Overheard) -> list[Attempt]:
-        """What to try on the agent `victim`, having overheard a `confirm` that `friend`, called `name`, sent to it."""
-        genuine = confirm.message
-        nonce, own = SystemEntropy().nonce(), self.identity
-        hs = make_hs("response", nonce, own.exchange_key.public, own.signing_key, time.time(), None)
-        forged = encode_message(victim, "confirm", my_nonce=nonce, hs=hs)
-        stolen = genuine | {"from": own.agent_id}
+    def between(self, author: str, to: str, kind: str) -> list[Overheard]:
+        """What one said to another of this kind, oldest first."""
         return [
-            Attempt(f"repeats {name}'s confirm, word for word", Reason.HS_REPLAYED, genuine),
-            Attempt(
-                f"speaks as {name}, with a key of her own", Reason.KEY_CHANGED, forged | {"from": friend}
-            ),
-            Attempt(f"shows {name}'s signed key as hers", Reason.KEY_UNDER_TWO_IDS, stolen),
+            line
+            for line in self.heard
+            if (line.message.get("from"), line.message.get("to"), line.kind) == (author, to, kind)
         ]
 
     async def _listen(self, reader: asyncio.StreamReader) -> None:
@@ -136,30 +150,30 @@ class Eavesdropper:
 
 
 def conversations(heard: Iterable[Overheard], initiator: str, responder: str) -> list[list[Overheard]]:
-    """The conversations that one agent led with another, each as its messages, from `confirm` (or the `reconnect` that
-    asked for it) to `close`; repetitions of a message are left out.
+    """The conversations that one agent led with another, each as its messages, from n1 or k1 to the last word;
+    repetitions of a message are left out.
     """
     found: list[list[Overheard]] = []
     opening: dict[Any, Overheard] = {}
     for line in heard:
-        message, intent = line.message, line.intent
-        author, addressee = (initiator, responder) if intent in FOR_RESPONDER else (responder, initiator)
-        if (message.get("from"), message.get("to")) != (author, addressee):
+        message, kind = line.message, line.kind
+        is_from_initiator = kind in FOR_RESPONDER or (kind == "packet" and line.intent in FOR_RESPONDER)
+        author, addressee = (initiator, responder) if is_from_initiator else (responder, initiator)
+        if (message.get("from"), message.get("to")) != (author, addressee) or not kind:
             continue
-        if intent == "reconnect":
-            opening.setdefault("reconnect", line)
-        elif intent == "confirm":
-            opening.setdefault(message.get("my_nonce"), line)
-        elif intent == "request" and "hs" in message:
-            confirm = opening.pop(message.get("your_nonce"), None)
-            if confirm is not None:
-                asked = opening.pop("reconnect", None)
-                found.append([*([asked] if asked else []), confirm, line])
-        elif found and not any(line.message == earlier.message for earlier in found[-1]):
+        if kind == "n1":
+            opening[message.get("my_nonce")] = line
+        elif kind == "k1":
+            opening["k1"] = line
+        elif kind in ("n2", "k2"):
+            first = opening.pop("k1" if kind == "k2" else message.get("your_nonce"), None)
+            if first is not None:
+                found.append([first, line])
+        elif found and not any(message == earlier.message for earlier in found[-1]):
             found[-1].append(line)
     return found
 
 
 def is_closed(conversation: Sequence[Overheard]) -> bool:
-    """Whether the conversation has come to its `close`."""
-    return conversation[-1].intent == "close"
+    """Whether the conversation has come to its last word: `close`, and the `finish` that answers it."""
+    return [line.intent for line in conversation[-2:]] == ["close", "finish"]

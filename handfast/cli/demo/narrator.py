@@ -13,14 +13,13 @@ from rich.console import Console
 from rich.highlighter import RegexHighlighter
 from rich.theme import Theme
 
-from handfast.cli.demo.eavesdropper import Attempt, Overheard
+from handfast.cli.demo.attempts import Attempt
+from handfast.cli.demo.eavesdropper import Overheard
 from handfast.cli.demo.processes import Child, RelayProcess
-from handfast.cli.demo.results import Agent, Results, Talk
+from handfast.cli.demo.results import Agent, Results, Talk, identity_pins, tickets
 from handfast.cli.drawing import audit_verdict, start_of
 from handfast.cli.snapshot import Snapshot
 from handfast.wire.text import printable
-
-_SHOWN_OF_CIPHERTEXT = 12
 
 
 class _Words(RegexHighlighter):
@@ -71,27 +70,24 @@ class Narrator:
         """Both agents have started."""
         self._chapter("Two agents that have never met")
         for agent in agents:
-            keys = "new Ed25519 and X25519 keys, sealed under a passphrase"
-            self._say(f"  {agent.name:<5}  {agent.id[:8]}…  {keys}")
+            self._say(f"  {agent.name:<5}  {agent.id}, an id made of its own new key")
 
-    def first_talks(self, talks: Sequence[Talk]) -> None:
-        """Both have met, talked and closed, in both directions."""
+    def first_talks(self, talks: Sequence[Talk], transcript: tuple[int, str]) -> None:
+        """Both have met, talked and closed, in both directions; both remember what was said in the first talk as this."""
         asks, other = talks
         self._chapter(f"They meet, and {asks.initiator.name} asks")
-        self._say(
-            f"{'ms':>6}  {'from':<5}   {'to':<5}  {'message':<9} {'what eve hears':<24} {'what it says'}"
-        )
+        self._say(_columns("ms", "from", "to", "message", "eve hears (bytes)", "what it says"))
         questions, answers = iter(asks.questions), iter(asks.answers)
         for line in asks.messages:
             said = {"request": questions, "respond": answers}.get(line.intent, iter(()))
-            self._message(asks, line, next(said, None))
-            for proof in _proofs(asks, line):
+            self._message(asks, line, next(said, None) if line.kind == "packet" else None)
+            for proof in _proofs(asks, line, transcript):
                 self._say(f"{'✓':>9} {proof}")
         first, second = other.initiator, other.responder
         self._chapter(f"At the same time {first.name} asks")
         self._say(f"  {first.name} → {second.name}  {len(other.questions)} × {_quoted(first.say)}")
         self._say(f"  {second.name} → {first.name}  {len(other.answers)} × {_quoted(second.reply)}")
-        self._say("  ✓ verified by the same pinned keys, sealed with a session key of its own")
+        self._say("  ✓ by a handshake of its own, with keys of its own")
 
     def databases(self, agents: Sequence[Agent], snapshots: Mapping[str, Snapshot]) -> None:
         """What is stored, while the agents run."""
@@ -105,44 +101,49 @@ class Narrator:
         found = [snapshots[agent.name] for agent in agents]
         row("states", [", ".join(str(one.state) for one in snapshot.conversations) for snapshot in found])
         row("pinned", [_pins(snapshot, names) for snapshot in found])
-        row("nonces", [_nonces(agent, snapshot) for agent, snapshot in zip(agents, found, strict=True)])
+        row("tickets", [f"{len(tickets(snapshot))} for next time, sealed" for snapshot in found])
         row("audit", [_audit(snapshot) for snapshot in found])
-
-    def attempts(self, attempts: Iterable[Attempt]) -> None:
-        """Eve has tried, and was refused."""
-        self._chapter("eve tries what she can on alice")
-        for attempt in attempts:
-            self._say(f"  {attempt.what:<44} refused: {attempt.answer}")
+        self._say("  The keys of the conversations were in memory only, and are gone.")
 
     def second_talks(self, talks: Sequence[Talk]) -> None:
-        """They have reconnected, talked and closed once more."""
-        self._chapter("They meet again")
+        """They have resumed, talked and closed once more."""
+        self._chapter("They meet again, each with a ticket that is good once")
+        self._say(_columns("ms", "from", "to", "message", "eve hears (bytes)", "what it says"))
+        talk = talks[0]
+        for line in talk.messages[:3]:
+            said = talk.questions[0] if line.kind == "packet" else None
+            self._message(talk, line, said)
         for talk in talks:
-            first, second = talk.initiator.name, talk.responder.name
-            how = "shows the reference of last time" if talk.is_reconnect else "is taken for a stranger"
-            count = len(talk.questions) + len(talk.answers)
-            self._say(f"  {first} → {second}  {how}; {count} messages; closed after {_ms(talk.seconds)}")
-        self._say("  ✓ verified by the pinned keys, sealed with new session keys")
+            first, second, count = talk.initiator.name, talk.responder.name, len(talk.questions)
+            self._say(f"  {first} → {second}  {count} × asked and answered; closed after {_ms(talk.seconds)}")
+        self._say("  ✓ the same identities, new keys, and a new ticket for next time")
+
+    def attempts(self, victim: Agent, attempts: Iterable[Attempt]) -> None:
+        """Eve has tried, and nothing came of it."""
+        self._chapter(f"eve tries what she can on {victim.name}")
+        for attempt in attempts:
+            self._say(f"  {attempt.what:<44} {_answer(attempt)}")
 
     def summary(self, results: Results) -> None:
         """All is over, and all was well."""
         self._chapter("All in all")
-        before, again = results.talks[:2], results.talks[2:]
-        self._figure("bob starts → both directions closed", f"{results.meeting_seconds:.2f} s")
-        for first, second in zip(before, again, strict=True):
-            what = f"confirm → accepted close, {first.initiator.name} asks"
-            self._figure(what, f"{_ms(first.seconds)}, then {_ms(second.seconds)}")
-        handshakes = len(results.exchange_keys)
-        self._figure(
-            "handshakes verified",
-            f"{handshakes}, with {len(set(results.exchange_keys))} different X25519 keys",
-        )
+        what = f"{results.second_to_start.name} starts → both directions closed"
+        self._figure(what, f"{results.meeting_seconds:.2f} s")
+        again = {talk.initiator.name: talk for talk in results.talks[2:]}
+        for talk in results.talks[:2]:
+            name = talk.initiator.name
+            figures = [_ms(one.seconds_to_first_message) for one in (talk, again[name])]
+            what = f"handshake → first message, {name} asks"
+            self._figure(what, f"{figures[0]}, by ticket {figures[1]}")
+        keys = len(set(results.exchange_keys))
+        self._figure("handshakes", f"{len(results.talks)}, with {keys} different X25519 keys")
         self._figure("messages sealed and opened", f"{results.sealed}")
         self._figure("lines that eve heard", f"{len(results.eve.heard)}, not one message in the clear")
-        for name, snapshot in results.snapshots.items():
-            totals = snapshot.totals
-            held = f"{totals['pins']} pin, {totals['nonces']} nonces, {totals['audit']} audit entries"
-            self._figure(f"database of {name}", held)
+        self._figure("identity keys that eve saw", "none: they travel sealed, too")
+        names = list(results.endings)
+        for name, peer in zip(names, reversed(names), strict=True):
+            log = results.endings[name].log
+            self._figure(f"audit log of {name}", f"{log.last} entries, signed; {peer} keeps its end")
         self._figure("time for everything", f"{results.seconds:.1f} s")
         self._next()
 
@@ -167,16 +168,10 @@ class Narrator:
         first, second = talk.initiator.name, talk.responder.name
         if line.message.get("from") != talk.initiator.id:
             first, second = second, first
-        ms = (line.at - talk.messages[0].at) * 1000
-        heard = [] if line.exchange_key is None else ["signed key"]
-        if line.ciphertext is not None:
-            heard.append(f"{line.ciphertext[:_SHOWN_OF_CIPHERTEXT]}…")
-        if not heard:
-            heard.append("references" if line.intent in {"finish", "close"} else "reference")
+        ms = f"{(line.at - talk.messages[0].at) * 1000:.0f}"
+        kind = "" if line.kind == "packet" else line.kind
         told = "" if said is None else _quoted(said)
-        self._say(
-            f"{ms:>6.0f}  {first:<5} → {second:<5}  {line.intent:<9} {', '.join(heard):<24} {told}".rstrip()
-        )
+        self._say(_columns(ms, first, second, f"{line.intent:<9}  {kind}", _heard(line), told))
 
     def _figure(self, what: str, value: str) -> None:
         self._say(f"  {what:<38} {value}")
@@ -190,33 +185,49 @@ class Narrator:
         self._console.print(text, style=style, markup=False, emoji=False, soft_wrap=True)
 
 
-def _proofs(talk: Talk, line: Overheard) -> Iterator[str]:
+def _columns(ms: str, first: str, second: str, message: str, heard: str, told: str) -> str:
+    arrow = "→" if ms.isdigit() else " "
+    return f"{ms:>6}  {first:<5} {arrow} {second:<5}  {message:<13} {heard:<20} {told}".rstrip()
+
+
+def _heard(line: Overheard) -> str:
+    parts = [f"key {size}" for size in line.open_bytes]
+    return ", ".join([*parts, *([f"sealed {line.sealed_bytes}"] if line.sealed_bytes else [])])
+
+
+def _proofs(talk: Talk, line: Overheard, transcript: tuple[int, str]) -> Iterator[str]:
     """What the recipient of a message found out by it."""
     first, second = talk.initiator.name, talk.responder.name
-    first_answer = next((one for one in talk.messages if one.intent == "respond"), None)
-    if line.intent == "confirm":
-        yield f"{first} verified that it is signed by key {start_of(line.signer)}"
-        yield f"{first} derived a session key: X25519 with a fresh key, HKDF-SHA256"
-    elif line.exchange_key is not None:
-        yield f"{second} verified that it is signed by key {start_of(line.signer)}"
-        yield f"{second} derived the session key, opened the message; {first}'s key is pinned"
-    elif line is first_answer:
-        yield f"{first} opened the message; {second}'s key is pinned"
-    elif line.intent == "finish":
-        yield f"{first} found its reference; closed; session key and nonces erased"
-    elif line.intent == "close":
-        yield f"{second} found its reference; closed; session key and nonces erased"
+    is_first_packet = line is next(one for one in talk.messages if one.kind == "packet")
+    if line.kind == "n3":
+        yield f"{first} verified {second} by the key that its id is made of"
+        yield f"keys by {talk.sessions[0]['suite']}"
+        if talk.is_post_quantum:
+            yield "and by ML-KEM-768: no quantum computer reads this one day"
+    elif is_first_packet:
+        yield f"{second} verified {first} likewise, and opened the message"
+    elif line.intent == "conclude":
+        yield f"{second} remembers the same {transcript[0]} messages, word for word:"
+        yield f"transcript {start_of(_spaced(transcript[1]))} … in both audit logs"
+    elif line is talk.messages[-1]:
+        yield "closed by both; the keys are erased"
+
+
+def _answer(attempt: Attempt) -> str:
+    if attempt.answer is not None:
+        return f"refused: {attempt.answer}"
+    return "greeted like a stranger" if attempt.greeted else "silence"
+
+
+def _spaced(digits: str) -> str:
+    return " ".join(digits[at : at + 4] for at in range(0, len(digits), 4))
 
 
 def _pins(snapshot: Snapshot, names: Mapping[str, str]) -> str:
     return ", ".join(
-        f"{names.get(str(pin.peer_id), pin.peer_id)}: {start_of(pin.fingerprint)}" for pin in snapshot.pins
+        f"{names.get(peer, peer)}: {start_of(pin.fingerprint)}"
+        for peer, pin in identity_pins(snapshot).items()
     )
-
-
-def _nonces(agent: Agent, snapshot: Snapshot) -> str:
-    now = f"{snapshot.totals['nonces']} now"
-    return f"{agent.most_nonces} while they talked, {now}" if agent.most_nonces else now
 
 
 def _audit(snapshot: Snapshot) -> str:

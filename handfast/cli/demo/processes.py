@@ -12,7 +12,6 @@ from handfast.errors import HandfastError
 
 # How long anything may take before the demo gives up; what is waited for takes a second or two.
 PATIENCE_SECONDS = 20.0
-_GRACE_SECONDS = 3.0
 _KEPT_LINES = 20
 _LINE_BYTES = 1024 * 1024
 
@@ -29,7 +28,10 @@ class Child:
     Attributes:
         name: as the story calls it.
         output: the last lines it wrote, but for events.
+        grace_seconds: how long it has for ending when it is told to.
     """
+
+    grace_seconds = 3.0
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -74,7 +76,7 @@ class Child:
         if self._process.returncode is None:
             self._process.terminate()
         try:
-            async with asyncio.timeout(_GRACE_SECONDS):
+            async with asyncio.timeout(self.grace_seconds):
                 await self._process.wait()
         except TimeoutError:
             self._process.kill()
