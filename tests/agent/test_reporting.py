@@ -14,8 +14,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent / "agents" 
 
 import reporting
 from handfast.conversation.model import Delivered, GaveUp, Role, State, Verdict
-from handfast.driver import Outcome
 from handfast.errors import Reason
+from handfast.outcomes import Outcome
 
 PEER = "9c4195c8-dc41-4f4d-8cc4-6cd0fb5436ef"
 
@@ -169,3 +169,23 @@ def test_a_terminal_that_lacks_a_character_shows_its_number() -> None:
     logger.info("ça → va")
     stream.flush()
     assert rb"\xe7a \u2192 va" in raw.getvalue()
+
+
+def test_lines_of_all_kinds_together_are_bounded_and_those_left_out_are_counted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(reporting, "LOG_LINES", (100, 5.0))
+    now = 1_000.0
+    monkeypatch.setattr(reporting.time, "monotonic", lambda: now)
+    logger, stream = logging.getLogger("a flooded log"), io.StringIO()
+    reporting.log_to(stream, logger, "alice")
+    for number in range(1_000):
+        logger.log((logging.INFO, logging.ERROR)[number % 2], "line %d", number)
+    assert stream.getvalue().count("\n") == 100
+    now += 1.0
+    for number in range(1_000):
+        logger.info("line %d", number)
+    lines = stream.getvalue().splitlines()
+    assert len(lines) == 105
+    assert lines[100].endswith("line 0 (900 lines before it were left out)")
+    assert lines[101].endswith("line 1")

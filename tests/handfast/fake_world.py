@@ -9,11 +9,12 @@ from handfast.adapters.memory import MemoryStore
 from handfast.conversation.model import Closed, Delivered, Party, Role, Settings, State, role_of
 from handfast.crypto.keys import ExchangeKey, SigningKey
 from handfast.dialogue import Dialogue
-from handfast.driver import Driver, Outcome
+from handfast.driver import Driver
 from handfast.identity import Identity
+from handfast.outcomes import Outcome
 from handfast.ports import Store
+from handfast.wire.messages import parse_message
 from handfast.wire.text import Json
-from handfast.wire.v1 import parse_message
 
 START = 1_800_000_000.0
 
@@ -46,6 +47,9 @@ class SeededEntropy:
 
     def exchange_key(self) -> bytes:
         return self._random.randbytes(32)
+
+    def octets(self, size: int) -> bytes:
+        return self._random.randbytes(size)
 
     def aead_nonce(self) -> bytes:
         return self._random.randbytes(12)
@@ -107,8 +111,10 @@ class End:
     def new_driver(self) -> Driver:
         self.lives += 1
         party = Party(self.identity, self.settings, self.dialogue)
-        entropy = SeededEntropy((self.name, self.lives))
-        return Driver(self.store, self.clock, entropy, party, self.outcomes.append)
+        return Driver(self.store, self.clock, self.entropy(), party, self.outcomes.append)
+
+    def entropy(self) -> SeededEntropy:
+        return SeededEntropy((self.name, self.lives))
 
     async def restart(self) -> None:
         """`kill -9` and a new start from what was committed."""
@@ -173,7 +179,7 @@ class Link:
 
     async def register(self) -> None:
         for end in self.ends:
-            await self.put(end, {"to": None, "intent": "register", "from": end.id})
+            await self.put(end, end.driver.register() | {"from": end.id})
             await self.settle()
 
     async def settle(self, at_most: int = 10_000) -> None:

@@ -18,7 +18,8 @@ from handfast.adapters.files import (
     lock_identity,
     save_identity,
 )
-from handfast.identity.identity import fingerprint
+from handfast.identity import FORMATS
+from handfast.identity.names import did_key, fingerprint
 from handfast.wire.text import b64decode, b64encode
 
 ALICE = make_identity("alice")
@@ -30,7 +31,7 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The identity of alice, sealed with "old", which the environment knows."""
     monkeypatch.setenv(PASSPHRASE_VARIABLE, "old")
     path = identity_path(tmp_path, "alice")
-    save_identity(path, ALICE, b"old")
+    save_identity(path, ALICE, b"old", version="id.v1")
     return path
 
 
@@ -57,8 +58,10 @@ def test_exporting_gives_json_that_a_peer_can_compare(file: Path) -> None:
     public = ALICE.signing_key.public
     assert exported == {
         "id": ALICE.agent_id,
-        "sign_pub": b64encode(public),
+        "identity_key": b64encode(public),
         "fingerprint": fingerprint(public),
+        "did": did_key(public),
+        "sign_pub": b64encode(public),
     }
 
 
@@ -87,7 +90,7 @@ def test_the_demonstration_passphrase_is_used_with_a_loud_warning(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv(PASSPHRASE_VARIABLE, raising=False)
-    made = identity("new", tmp_path, "--stronger")
+    made = identity("new", tmp_path)
     assert made.status == 0
     assert made.err.startswith("WARNING: ")
     path = identity_path(tmp_path, "alice")
@@ -96,13 +99,14 @@ def test_the_demonstration_passphrase_is_used_with_a_loud_warning(
     assert identity("show", tmp_path).err.startswith("WARNING: ")
 
 
-@pytest.mark.parametrize(("flags", "expected"), [((), "id.v1"), (("--stronger",), "id.v2")])
-def test_another_passphrase_keeps_the_id_the_keys_and_the_mode(
-    file: Path, tmp_path: Path, flags: tuple[str, ...], expected: str
+@pytest.mark.parametrize("expected", FORMATS)
+def test_another_passphrase_keeps_the_id_the_keys_the_format_and_the_mode(
+    file: Path, tmp_path: Path, expected: str
 ) -> None:
+    save_identity(file, ALICE, b"old", version=expected, replace=True)
     secret = tmp_path / "new passphrase"
     secret.write_text("new\n")
-    result = identity("passwd", file.parent, "--new-passphrase-file", secret, *flags)
+    result = identity("passwd", file.parent, "--new-passphrase-file", secret)
     assert result.status == 0
     again = load_identity(file, b"new")
     assert (again.agent_id, again.signing_key.public) == (ALICE.agent_id, ALICE.signing_key.public)
@@ -110,13 +114,6 @@ def test_another_passphrase_keeps_the_id_the_keys_and_the_mode(
     assert version(file) == expected
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert sorted(os.listdir(tmp_path)) == [file.name, file.with_suffix(".lock").name, secret.name]
-
-
-def test_a_stronger_file_stays_stronger(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    save_identity(file, ALICE, b"old", version="id.v2", replace=True)
-    identity("passwd", file.parent, typed="new\nnew\n")
-    assert version(file) == "id.v2"
-    load_identity(file, b"new")
 
 
 def test_the_new_passphrase_is_asked_for_twice_and_not_shown(file: Path) -> None:

@@ -1,6 +1,8 @@
 """`handfast inspect`: tables and JSON from databases of both generations, read and never written."""
 
 import asyncio
+import base64
+import hashlib
 import json
 import os
 import shutil
@@ -12,20 +14,27 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from fake_world import End, FakeClock, Link, make_identity
+from fake_world import START, End, FakeClock, Link, make_identity
 from test_cli_main import one_line, run
 
 from handfast.adapters.files import PASSPHRASE_VARIABLE, database_path, identity_path, save_identity
 from handfast.adapters.sqlite import SqliteStore
 from handfast.dialogue import Dialogue
-from handfast.identity.identity import fingerprint
+from handfast.identity import Identity
+from handfast.identity.names import fingerprint
 
 FIRST_GENERATION = Path(__file__).parent.parent / "vectors" / "first-generation" / "agent_db_example.sqlite3"
 ALICE, BOB = make_identity("alice"), make_identity("bob")
 
 
-async def talk(home: Path, clock: FakeClock, turns: int) -> None:
-    """Let alice and bob carry so many lines between them; both databases are in `home`."""
+def identity_of(name: str, version: int) -> Identity:
+    """One that speaks this version at most."""
+    static = hashlib.sha256(f"{name} static".encode()).digest()
+    return make_identity(name) if version == 1 else make_identity(name).with_static_key(static, START)
+
+
+async def talk(home: Path, clock: FakeClock, turns: int, version: int = 1, seconds: float = 0.0) -> None:
+    """Let alice and bob carry so many lines between them, for so long; both databases are in `home`."""
     stores = [SqliteStore(database_path(home, one.agent_id), one) for one in (ALICE, BOB)]
     for store in stores:
         await store.open()
@@ -39,8 +48,13 @@ async def talk(home: Path, clock: FakeClock, turns: int) -> None:
         left[0] -= 1
         return int(left[0] >= 0)
 
+    for end in ends:
+        end.identity = identity_of(end.name, version)
+        end.driver = end.new_driver()
+    link = Link(*ends, fate=fate)
     try:
-        await Link(*ends, fate=fate).register()
+        await link.register()
+        await link.advance(clock, seconds)
     finally:
         for store in stores:
             await store.close()
@@ -78,10 +92,14 @@ def test_json_holds_every_part_under_stable_names(database: Path) -> None:
     assert set(initiator) == {
         "self_id", "role", "peer_id", "state", "exchange_count", "finalize_retry_count", "local_nonce", "peer_nonce",
         "local_reference", "peer_reference", "nonces_sent", "nonces_received", "peer_address", "peer_key",
-        "hs_derived_at", "last_secure_at", "reconnect_at", "reconnect_tries", "created_at", "updated_at",
+        "version", "security", "ticket", "hs_derived_at", "last_secure_at", "reconnect_at", "reconnect_tries", "created_at", "updated_at",
     }  # fmt: skip
     assert (initiator["role"], initiator["state"]) == ("initiator", "init_finalize_close")
     assert (responder["role"], responder["state"]) == ("responder", "resp_ready")
+    assert [(one["version"], one["security"], one["ticket"]) for one in shown["conversations"]] == [
+        (1, "v1", None),
+        (1, "v1", None),
+    ]
     assert initiator["last_secure_at"] == "2027-01-15T08:00:00.000+00:00"
     assert [pin["fingerprint"] for pin in shown["pins"]] == [fingerprint(BOB.signing_key.public)]
     assert shown["pins"][0]["peer_id"] == BOB.agent_id
@@ -108,6 +126,87 @@ def test_the_tables_show_peers_states_pins_outbox_and_audit_in_80_columns(databa
     assert "\x1b" not in result.out
     short = [line.rstrip() for line in result.out.splitlines() if str(database) not in line]
     assert max(map(len, short)) <= 80
+
+
+@pytest.fixture
+def second_version(tmp_path: Path) -> Path:
+    """Alice's database after a conversation of version 2 in either direction."""
+    asyncio.run(talk(tmp_path, FakeClock(), turns=1_000, version=2))
+    return database_path(tmp_path, ALICE.agent_id)
+
+
+def test_a_session_of_version_2_is_shown_with_how_sure_its_peer_is_and_until_when_its_ticket_is_good(
+    second_version: Path,
+) -> None:
+    initiator, responder = json.loads(run("inspect", second_version, "--json").out)["conversations"]
+    assert (initiator["version"], initiator["security"]) == (2, "v2-tofu")
+    assert (responder["version"], responder["security"]) == (2, "v2-pin")
+    # 20 hours for the one who shows it, 24 for the one who takes it
+    assert initiator["ticket"] == {"until": "2027-01-16T04:00:00.000+00:00", "used": False}
+    assert responder["ticket"] == {"until": "2027-01-16T08:00:00.000+00:00", "used": False}
+    shown = run("inspect", second_version).out
+    for words in ("Sessions: how sure", "v2-tofu", "v2-pin", "Ticket good for"):
+        assert words in shown
+    assert max(len(line.rstrip()) for line in shown.splitlines() if str(second_version) not in line) <= 80
+
+
+def test_a_ticket_is_as_old_as_the_full_handshake_however_often_it_was_renewed(tmp_path: Path) -> None:
+    asyncio.run(talk(tmp_path, FakeClock(), turns=1_000, version=2, seconds=60.0))
+    shown = json.loads(run("inspect", database_path(tmp_path, ALICE.agent_id), "--json", "--audit", 100).out)
+    sessions = [entry for entry in shown["audit"]["tail"] if entry["event"] == "session"]
+    assert {entry["detail"]["resumed"] for entry in sessions} == {True, False}
+    initiator, responder = shown["conversations"]
+    assert initiator["hs_derived_at"] > "2027-01-15T08:00:10"
+    assert initiator["ticket"]["until"] == "2027-01-16T04:00:00.000+00:00"
+    assert responder["ticket"]["until"] == "2027-01-16T08:00:00.000+00:00"
+
+
+@pytest.mark.parametrize(
+    ("statement", "ticket", "words"),
+    [
+        ("UPDATE role_state SET ticket_used = x'00'", {"used": True}, "used up"),
+        ("UPDATE audit SET detail = replace(detail, 'false', 'true')", {"until": None}, "?"),
+        ("UPDATE audit SET at = at - 86401", {"used": False}, "over"),
+        ("UPDATE role_state SET sealed_ticket = NULL", None, "–"),
+    ],
+)
+def test_a_ticket_that_is_good_for_nothing_is_not_shown_as_good(
+    second_version: Path, statement: str, ticket: dict[str, object] | None, words: str
+) -> None:
+    altered(
+        second_version,
+        statement,
+        "UPDATE audit SET at = at + (SELECT julianday() - 2440587.5) * 86400 - 1800000000",
+    )
+    for one in json.loads(run("inspect", second_version, "--json").out)["conversations"]:
+        assert one["ticket"] is None if ticket is None else ticket.items() <= one["ticket"].items()
+    table = run("inspect", second_version).out.split("Ticket good for")[1]
+    rows = [line.rstrip() for line in table.splitlines()[1:3]]
+    assert [row.endswith(words) for row in rows] == [True, True]
+
+
+def test_the_bytes_of_a_ticket_are_never_shown(second_version: Path) -> None:
+    with closing(sqlite3.connect(second_version)) as connection:
+        sealed = [row[0] for row in connection.execute("SELECT sealed_ticket FROM role_state")]
+    assert len(sealed) == 2
+    for result in (run("inspect", second_version), run("inspect", second_version, "--json")):
+        assert not any(ticket.hex() in result.out.lower() for ticket in sealed)
+        assert "sealed_ticket" not in result.out
+
+
+def test_pins_of_both_versions_stand_side_by_side(second_version: Path) -> None:
+    key = base64.b64encode(BOB.signing_key.public).decode()
+    altered(
+        second_version,
+        "INSERT INTO pin (self_id, peer_id, sign_pub, source, first_seen)"
+        f" VALUES ('{ALICE.agent_id}', '{BOB.agent_id}', '{key}', 'first sight', 1800000000)",
+    )
+    shown = json.loads(run("inspect", second_version, "--json").out)
+    assert shown["totals"]["pins"] == 2
+    assert [(pin["version"], pin["source"], pin["fingerprint"]) for pin in shown["pins"]] == [
+        (1, "first sight", fingerprint(BOB.signing_key.public)),
+        (2, "tofu", fingerprint(BOB.identity_key.public)),
+    ]
 
 
 def test_nonces_of_a_conversation_under_way_are_counted(tmp_path: Path) -> None:
@@ -200,7 +299,7 @@ def test_whatever_stands_in_a_database_nothing_of_it_reaches_the_terminal_as_a_c
     evil = "char(27) || '[2J' || char(7)"
     altered(
         database,
-        f"UPDATE role_state SET state = {evil}, peer_address = {evil}, hs_derived_at = {evil}, last_secure_at = {evil}",
+        f"UPDATE role_state SET version = {evil}, sealed_ticket = {evil}, state = {evil}, peer_address = {evil}, hs_derived_at = {evil}, last_secure_at = {evil}",
         f"UPDATE pin SET source = {evil}, sign_pub = {evil}, peer_id = {evil}",
         f"UPDATE outbox SET payload = '[\"' || {evil}, due_at = 9e999",
         f"UPDATE audit SET event = {evil}, detail = {evil}, at = x'00' WHERE seq > 3",

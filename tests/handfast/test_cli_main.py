@@ -112,7 +112,13 @@ def test_the_agent_gets_its_arguments_untouched_and_a_home_that_they_can_overrul
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     called: list[list[str]] = []
-    monkeypatch.setattr(os, "execv", lambda program, command: called.append([program, *command]))
+    names: list[str] = []
+
+    def take_over(program: str, command: list[str], environment: dict[str, str]) -> None:
+        called.append([program, *command])
+        names.append(environment[agent_script.PROGRAM_VARIABLE])
+
+    monkeypatch.setattr(os, "execve", take_over)
     monkeypatch.setattr(agent_module.subprocess, "run", lambda *_, **__: subprocess.CompletedProcess([], 0))
     run("agent", "--name", "alice", "--help", "-x", "--home", "/elsewhere", "--say", "how are you?")
     program, interpreter, script, *rest = called[0]
@@ -126,6 +132,37 @@ def test_the_agent_gets_its_arguments_untouched_and_a_home_that_they_can_overrul
         *["--name", "alice", "--help", "-x", "--home", "/elsewhere", "--say"],
         "how are you?",
     ]
+    assert names == ["handfast agent"]
+
+
+def test_the_agent_speaks_of_itself_as_it_was_called() -> None:
+    for command, name in (
+        ([sys.executable, "-m", "handfast.cli", "agent"], "handfast agent"),
+        ([sys.executable, str(agent_script.script_directory() / "agent.py")], "agent.py"),
+    ):
+        done = subprocess.run(
+            [*command, "--name", "../x"], capture_output=True, text=True, timeout=30, check=False
+        )
+        assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+        assert done.stderr.startswith(f"{name}: ")
+
+
+@pytest.mark.parametrize("group", dict.fromkeys(words[0] for words in all_commands() if len(words) == 2))
+def test_the_list_of_a_group_says_whole_sentences(group: str) -> None:
+    listed = run(group).out.partition("Commands:")[2]
+    assert listed
+    assert "..." not in listed
+
+
+def test_a_question_that_nobody_answers_is_one_line_and_status_1(monkeypatch: pytest.MonkeyPatch) -> None:
+    def ask(*_: object, **__: object) -> int:
+        click.confirm("Shall I?", err=True)
+        return 0
+
+    monkeypatch.setattr(importlib.import_module("handfast.cli.server"), "main", ask)
+    result = run("server")
+    assert result.status == 1
+    assert "\nhandfast: no answer" in result.err
 
 
 def test_an_installed_agent_keeps_its_files_in_the_current_directory(

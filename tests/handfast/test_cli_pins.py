@@ -11,7 +11,7 @@ from fake_world import make_identity
 from test_cli_inspect import ALICE, BOB, FIRST_GENERATION, altered, database, home
 from test_cli_main import one_line, run
 
-from handfast.identity.identity import fingerprint
+from handfast.identity.names import fingerprint
 
 __all__ = ["database", "home"]  # fixtures
 
@@ -58,7 +58,7 @@ def test_removing_a_pin_leaves_an_audit_entry_in_an_unbroken_chain(database: Pat
     assert isinstance(log["tail"], list)
     entry = log["tail"][-1]
     assert (entry["event"], entry["peer_id"]) == ("unpinned", BOB.agent_id)
-    assert entry["detail"] == {"key": fingerprint(BOB.signing_key.public)}
+    assert entry["detail"] == {"by": "command", "key": fingerprint(BOB.signing_key.public)}
 
 
 def test_the_first_entry_of_an_empty_audit_log_is_a_beginning(database: Path) -> None:
@@ -70,7 +70,7 @@ def test_the_first_entry_of_an_empty_audit_log_is_a_beginning(database: Path) ->
 
 
 @pytest.mark.parametrize(
-    ("typed", "status", "left"), [("y\n", 0, 0), ("n\n", 1, 1), ("\n", 1, 1), ("", 130, 1)]
+    ("typed", "status", "left"), [("y\n", 0, 0), ("n\n", 1, 1), ("\n", 1, 1), ("", 1, 1)]
 )
 def test_a_person_is_asked_and_silence_means_no(database: Path, typed: str, status: int, left: int) -> None:
     result = run("pins", "remove", BOB.agent_id, database, typed=typed)

@@ -1,5 +1,6 @@
 """Identity files, passphrases and locks on a real disk, and the system's randomness."""
 
+import json
 import os
 import re
 import stat
@@ -23,6 +24,7 @@ from handfast.adapters.files import (
     save_identity,
 )
 from handfast.errors import IdentityError, UsageError
+from handfast.wire.v1 import is_from_version_2
 
 IDENTITY = new_identity()
 WORDS = b"correct horse"
@@ -233,10 +235,21 @@ def test_a_home_that_cannot_be_used_is_one_clear_error(tmp_path: Path) -> None:
         lock_identity(tmp_path / "file" / "id_agent_alice.json")
 
 
-def test_a_nonce_is_never_readable_as_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_reference_is_never_readable_as_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
     drawn = iter(["1" * 32, "1" * 20 + "e" + "1" * 11, "0" * 31 + "a"])
     monkeypatch.setattr(system.secrets, "token_hex", lambda _: next(drawn))
-    assert system.SystemEntropy().nonce() == "0" * 31 + "a"
+    assert system.SystemEntropy().reference() == "0" * 31 + "a"
+
+
+def test_a_nonce_says_that_its_author_speaks_version_2_and_is_never_readable_as_a_number(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(system.secrets, "token_hex", lambda size: "1" * 2 * size)
+    nonce = system.SystemEntropy().nonce()
+    assert is_from_version_2(nonce)
+    for read in (json.loads, float, int):
+        with pytest.raises(ValueError, match=r"."):
+            read(nonce)
 
 
 def test_the_system_s_randomness_has_the_promised_shapes() -> None:

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from handfast.crypto import keys
 from handfast.crypto.aead import DoesNotOpen, aes_open, aes_seal, chacha_open, chacha_seal
 from handfast.crypto.kdf import hkdf, scrypt
 from handfast.crypto.keys import (
@@ -264,6 +265,35 @@ def test_agreement_with_a_point_of_small_order_is_refused(u: int) -> None:
     for encoded in encodings(u):  # X25519 ignores the highest bit
         with pytest.raises(WeakKeyError):
             ExchangeKey(PRIVATE).exchange(encoded)
+
+
+class CountingKey(ExchangeKey):
+    """Counts its curve operations."""
+
+    exchanges = 0
+
+    def exchange(self, peer_public: bytes) -> bytes:
+        self.exchanges += 1
+        return super().exchange(peer_public)
+
+
+def test_what_two_static_keys_agree_on_is_computed_once_for_each_of_so_many_peers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(keys, "EXCHANGES_REMEMBERED", 2)
+    key = CountingKey(PRIVATE)
+    peers = [ExchangeKey(bytes([number]) * 32) for number in (1, 2, 3)]
+    for exchanges, peer in ((1, peers[0]), (2, peers[1]), (2, peers[0]), (3, peers[2]), (4, peers[0])):
+        assert key.exchange_once(peer.public) == peer.exchange(key.public)
+        assert key.exchanges == exchanges
+    assert repr(key) == "ExchangeKey(<redacted>)"
+
+
+def test_a_point_of_small_order_is_refused_every_time() -> None:
+    key = ExchangeKey(PRIVATE)
+    for _ in range(2):
+        with pytest.raises(WeakKeyError):
+            key.exchange_once(bytes(32))
 
 
 @law

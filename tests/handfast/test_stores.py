@@ -4,6 +4,7 @@ import asyncio
 import shutil
 import sqlite3
 import stat
+import tempfile
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,11 +12,13 @@ from typing import Any
 
 import pytest
 from fake_world import START, End, FakeClock, Link, make_identity
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from handfast.adapters import sqlite
 from handfast.adapters.memory import MemoryStore
 from handfast.adapters.sqlite import SqliteStore
-from handfast.audit import AuditRow, first_broken
+from handfast.audit import AuditRow
 from handfast.conversation.model import (
     Facts,
     ForgetNonces,
@@ -223,25 +226,176 @@ async def test_half_open_conversations_make_room_for_the_newest(store: Store) ->
     assert {state.peer_id for state in await store.unfinished()} == {peers[2], peers[4]}
 
 
-async def test_audit_rows_form_a_chain_that_shows_every_change(store: Store) -> None:
-    for number in range(5):
-        await store.run(lambda t, n=number: t.audit("closed", INIT, BOB.agent_id, {"n": n}, START + n))  # type: ignore[misc]
-    rows = await audit_rows(store)
-    assert [row.seq for row in rows] == [1, 2, 3, 4, 5]
-    assert first_broken(rows) is None
-    for change in (
-        {"detail": "{}"},
-        {"at": 0.0},
-        {"event": "x"},
-        {"role": None},
-        {"peer_id": ""},
-        {"digest": "0"},
-    ):
-        assert first_broken([*rows[:2], replace(rows[2], **change), *rows[3:]]) == 3  # type: ignore[arg-type]
-    assert first_broken([*rows[:2], *rows[3:]]) == 4
-
-
 # ---- the SQLite store alone ------------------------------------------------------------------------------------------
+
+
+async def reopen(store: SqliteStore) -> None:
+    await store.close()
+    await store.open()
+
+
+async def execute(store: SqliteStore, sql: str) -> None:
+    """Change the database behind the store's back."""
+    await store._database.execute(sql)
+
+
+@pytest.fixture
+async def sqlite_store(tmp_path: Path) -> AsyncIterator[SqliteStore]:
+    opened = SqliteStore(tmp_path / "a.db", ALICE)
+    await opened.open()
+    yield opened
+    await opened.close()
+
+
+async def test_a_pair_whose_row_was_just_written_is_not_read_again_and_only_changes_are_written(
+    sqlite_store: SqliteStore,
+) -> None:
+    statements: list[str] = []
+    await commit(sqlite_store, full_state())
+    await sqlite_store._database.call(
+        lambda session: session.connection.set_trace_callback(statements.append)
+    )
+    later = replace(full_state(), exchange_count=4, local_nonce="c" * 32)
+    await commit(sqlite_store, later, RecordNonce("sent", "n"))
+    await sqlite_store._database.call(lambda session: session.connection.set_trace_callback(None))
+    assert [statement.split()[0] for statement in statements] == ["BEGIN", "UPDATE", "INSERT", "COMMIT"]
+    assert "exchange_count" in statements[1]
+    for unchanged in ("peer_reference", "sealed_secret", "hs_derived_at"):
+        assert unchanged not in statements[1]
+    await reopen(sqlite_store)
+    assert await load(sqlite_store) == later
+
+
+@pytest.mark.parametrize("table", ["role_state", "outbox"])
+async def test_a_row_that_somebody_removed_is_written_whole_again(
+    sqlite_store: SqliteStore, table: str
+) -> None:
+    await commit(sqlite_store, full_state())
+    await reopen(sqlite_store)
+    secret = Secret(b"n" * 32)
+    await commit(sqlite_store, replace(full_state(), secret=secret))
+    await execute(sqlite_store, f"DELETE FROM {table}")
+    outgoing = replace(full_state().outgoing or Outgoing({}, 0, 0, 0), sends=3)
+    changed = replace(full_state(), exchange_count=4, secret=secret, outgoing=outgoing)
+    await commit(sqlite_store, changed)
+    await reopen(sqlite_store)
+    assert await load(sqlite_store) == changed
+
+
+async def test_after_a_transaction_that_failed_the_rows_are_read(sqlite_store: SqliteStore) -> None:
+    await commit(sqlite_store, full_state(), RecordEnvelope("e"))
+    with pytest.raises(PeerError):
+        await commit(sqlite_store, replace(full_state(), exchange_count=9), RecordEnvelope("e"))
+    await execute(sqlite_store, "UPDATE role_state SET exchange_count = 5")
+    assert (await load(sqlite_store)).exchange_count == 5
+
+
+async def test_what_is_remembered_is_bounded_and_holds_no_strangers(
+    sqlite_store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite, "PAIRS_REMEMBERED", 2)
+    stranger = make_identity("stranger").agent_id
+    half = replace(
+        PeerState.of_stranger(ALICE.agent_id, RESP, stranger), state=State.RESP_CONFIRM, local_nonce="a" * 32
+    )
+    await commit(sqlite_store, half)
+    await load(sqlite_store, INIT, stranger)
+    assert sqlite_store._remembered == {}
+    for peer in (BOB, CAROL, make_identity("dave")):
+        await commit(sqlite_store, full_state(INIT, peer.agent_id))
+    assert len(sqlite_store._remembered) == 2
+    await execute(sqlite_store, "UPDATE role_state SET exchange_count = 7")
+    assert (await load(sqlite_store, INIT, CAROL.agent_id)).exchange_count == 3
+    assert (await load(sqlite_store)).exchange_count == 7
+
+
+async def test_a_transaction_sees_what_it_has_written_itself(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "a.db", ALICE, half_open_limit=1)
+    await store.open()
+    strangers = [PeerState.of_stranger(ALICE.agent_id, RESP, peer.agent_id) for peer in (BOB, CAROL)]
+
+    def work(transaction: Any) -> list[PeerState]:
+        for stranger in strangers:  # the second takes the place of the first
+            transaction.commit(replace(stranger, state=State.RESP_CONFIRM), [], START)
+        seen = [transaction.load(RESP, stranger.peer_id) for stranger in strangers]
+        transaction.commit(replace(strangers[1], last_sent_at=START), [], START)
+        return [*seen, transaction.load(RESP, CAROL.agent_id)]
+
+    half_open = replace(strangers[1], state=State.RESP_CONFIRM)
+    assert await store.run(work) == [strangers[0], half_open, strangers[1]]
+    await store.close()
+
+
+async def test_what_is_asked_for_outside_a_conversation_is_read(sqlite_store: SqliteStore) -> None:
+    await commit(sqlite_store, full_state())
+    await execute(sqlite_store, "UPDATE role_state SET exchange_count = 5")
+    assert (await sqlite_store.load(INIT, BOB.agent_id)).exchange_count == 5
+    assert [state.exchange_count for state in await sqlite_store.unfinished()] == [5]
+
+
+async def test_a_pin_that_another_process_removes_is_gone_at_once(sqlite_store: SqliteStore) -> None:
+    await commit(sqlite_store, full_state(), PinKey(BOB.signing_key.public))
+    hello = Confirm(BOB.agent_id, "n", {"sign_pub": KEY})
+    assert (await facts_of(sqlite_store, hello)).pinned == BOB.signing_key.public
+    with sqlite3.connect(sqlite_store.path) as other:
+        other.execute("DELETE FROM pin")
+    other.close()
+    assert (await facts_of(sqlite_store, hello)).pinned is None
+
+
+_FIELDS = {
+    "state": st.sampled_from([State.RESP_READY, State.RESP_CONFIRM, State.RESP_EXCHANGE]),
+    "peer_sign_pub": st.sampled_from([None, KEY]),
+    "pin_pending": st.booleans(),
+    "exchange_count": st.integers(0, 3),
+    "local_nonce": st.sampled_from([None, "a" * 32, "b" * 32]),
+    "secret": st.sampled_from([None, Secret(b"x" * 32), Secret(b"y" * 32)]),
+    "hs_derived_at": st.sampled_from([None, START, START + 0.5]),
+    "outgoing": st.builds(
+        Outgoing,
+        st.sampled_from([{"intent": "confirm"}, {"intent": "respond", "n": ["é"]}]),
+        st.integers(1, 2),
+        st.just(START),
+        st.just(START),
+    ),
+}
+_DOINGS = st.lists(
+    st.tuples(
+        st.sampled_from(["commit", "commit", "commit", "fail", "reopen"]),
+        st.sampled_from([BOB.agent_id, CAROL.agent_id]),
+        st.fixed_dictionaries({}, optional=_FIELDS),
+    ),
+    max_size=10,
+)
+
+
+@settings(deadline=None, max_examples=25)
+@given(_DOINGS)
+def test_whatever_is_remembered_the_store_holds_what_the_store_in_memory_holds(
+    doings: list[tuple[str, str, dict[str, Any]]],
+) -> None:
+    async def follow(path: Path) -> None:
+        model, store = MemoryStore(ALICE.agent_id), SqliteStore(path, ALICE)
+        await store.open()
+        for what, peer, changes in doings:
+            before = await load(model, RESP, peer)
+            assert await load(store, RESP, peer) == before
+            after = replace(before, **changes)
+            if after.is_ready:
+                after = replace(after, outgoing=None)
+            if what == "commit":
+                for each in (model, store):
+                    await commit(each, after)
+            elif what == "fail":
+                with pytest.raises(PeerError):
+                    await commit(store, after, RecordEnvelope("e"), RecordEnvelope("e"))
+            else:
+                await reopen(store)
+        assert sorted(map(repr, await store.unfinished())) == sorted(map(repr, await model.unfinished()))
+        await store.close()
+
+    with tempfile.TemporaryDirectory() as directory:
+        asyncio.run(follow(Path(directory) / "a.db"))
 
 
 async def test_no_secret_stands_in_the_file_and_the_file_is_for_its_owner_only(tmp_path: Path) -> None:
@@ -266,6 +420,7 @@ async def test_a_sealed_secret_moved_to_another_row_does_not_open(tmp_path: Path
         "UPDATE role_state SET sealed_secret = (SELECT sealed_secret FROM role_state WHERE peer_id = ?)",
         (CAROL.agent_id,),
     )
+    await reopen(store)
     assert (await load(store)).secret is None
     assert (await load(store, peer=CAROL.agent_id)).secret == Secret(b"x" * 32)
     await store.close()
@@ -333,7 +488,9 @@ async def test_a_row_that_names_no_state_of_its_role_counts_as_ready(tmp_path: P
     await commit(store, full_state())
     for nonsense in (None, "", "resp_exchange", "x\x00"):
         await store._database.execute("UPDATE role_state SET state = ?, hs_derived_at = 'then'", (nonsense,))
+        await reopen(store)
         assert (await load(store)).is_ready
+        assert (await load(store)).outgoing is None
         assert await store.unfinished() == []
     await store.close()
 
@@ -399,21 +556,6 @@ async def test_a_database_from_the_future_is_refused(tmp_path: Path) -> None:
     database.close()
     with pytest.raises(StorageError):
         await SqliteStore(tmp_path / "a.db", ALICE).open()
-
-
-async def test_the_audit_log_keeps_a_bounded_number_of_rows(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sqlite, "AUDIT_ROWS_KEPT", 3)
-    monkeypatch.setattr(sqlite, "AUDIT_PRUNED_EVERY", 5)
-    store = SqliteStore(tmp_path / "a.db", ALICE)
-    await store.open()
-    for number in range(10):
-        await store.run(lambda t, n=number: t.audit("closed", INIT, BOB.agent_id, {"n": n}, START))  # type: ignore[misc]
-    rows = await audit_rows(store)
-    assert [row.seq for row in rows] == [8, 9, 10]
-    assert first_broken(rows) is None
-    await store.close()
 
 
 async def test_a_store_that_was_closed_says_so(tmp_path: Path) -> None:

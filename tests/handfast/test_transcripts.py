@@ -12,8 +12,9 @@ from fake_world import FakeClock
 from handfast.adapters.memory import MemoryStore
 from handfast.conversation.model import Delivered, Party, Role, Settings, State
 from handfast.crypto.keys import Secret
-from handfast.driver import Driver, Outcome
+from handfast.driver import Driver
 from handfast.identity import Identity, open_identity
+from handfast.outcomes import Outcome
 from handfast.session.v1 import open_sec
 from handfast.wire.text import b64decode
 from handfast.wire.v1 import parse_message
@@ -98,7 +99,7 @@ async def test_playing_one_side_of_a_recording_says_every_line_of_it_byte_for_by
     store = MemoryStore(identity.agent_id)
     # the first generation counted a repetition as a turn, so its first cycle has three
     turns = sum(line["intent"] == "request" for line in lines)
-    party = Party(identity, Settings(zone=UTC, exchanges=turns))
+    party = Party(identity, Settings(zone=UTC, exchanges=turns, hardened=False))
     driver = Driver(store, clock, RecordedChance(identity, own), party, outcomes.append)
     peer_id = next(line["payload"]["from"] for line in lines if line["from_agent"] != agent)
     role = Role.INITIATOR if agent == "a1" else Role.RESPONDER

@@ -10,6 +10,8 @@ import psutil  # type: ignore[import-untyped]
 from catalogue import FRESH, chapter
 from stage import Attacker, Stage, new_nonce, register_of, wrapped
 
+from handfast.driver import REFUSALS_TOLD
+
 case = chapter("Resources", FRESH)
 
 MIB = 2**20
@@ -119,3 +121,39 @@ for name, sends, outcome, flood, few, many in FLOODS:
             return bounded(stage, flood, count)
 
         case(name + suffix, sends.format(f"{count:_}".replace("_", " ")), outcome, slow=slow)(check)
+
+
+@case(
+    "flood-at-the-caps",
+    "`register`, good and broken `confirm` of strangers and forgeries under a known id, all at once and without end",
+    "the honest peer has its share: its conversations close while all that goes on",
+)
+async def _(stage: Stage) -> None:
+    known = stage.peer()
+    await known.begin()
+    await known.end()
+    said, over = 0, asyncio.Event()
+
+    async def flood_without_end() -> None:
+        nonlocal said
+        while not over.is_set():
+            for flood in (flood_registers, flood_confirms, flood_bad_signatures):
+                await flood(stage, 10)
+            for _ in range(10):
+                await stage.attacker.say(stage.peer().confirm() | {"from": known.id})
+            said += 40
+            # far above what is served to strangers, and below what a relay's queues and two cores can carry
+            await asyncio.sleep(0.1)
+
+    def at_the_caps() -> bool:
+        # far more than every burst, and what is told of it has run out
+        return said > 1_000 and stage.victim.count("refused") >= REFUSALS_TOLD[0]
+
+    running = asyncio.create_task(flood_without_end())
+    try:
+        await stage.victim.wait_until(at_the_caps, 45, "the flood at the caps")
+        await stage.assert_unharmed()
+        assert not running.done()
+    finally:
+        over.set()
+        await running

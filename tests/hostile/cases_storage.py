@@ -4,19 +4,25 @@ import asyncio
 import contextlib
 import json
 import os
-import resource
 import signal
 import sqlite3
 import stat
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
 from agent_processes import AgentProcess, agents
 from catalogue import OWN, chapter
 from chaos_relay import ChaosRelay
 from stage import BRISK_AGENT, ROLES
 
-from handfast.adapters.files import identity_path, load_identity, new_identity, save_identity
+from handfast.adapters.files import (
+    database_path,
+    identity_path,
+    load_identity,
+    new_identity,
+    save_identity,
+)
 
 case = chapter("Storage", OWN)
 
@@ -48,6 +54,10 @@ class Place:
         save_identity(self.identity, new_identity(), PASSPHRASE)
         return self.identity.read_bytes()
 
+    def database(self) -> Path:
+        """Of the identity in the victim's home."""
+        return database_path(self.home, load_identity(self.identity, PASSPHRASE).agent_id)
+
     async def refuses_to_start(self, says: str) -> None:
         """Status 2, and one line that says why."""
         victim = await AgentProcess("victim", self.home, self.relay.port).start()
@@ -59,8 +69,8 @@ class Place:
             True
         ], victim.log
 
-    async def starts(self) -> None:
-        """It starts, and ends with status 0."""
+    async def starts(self) -> str:
+        """It starts, and ends with status 0; what it logged."""
         victim = await AgentProcess("victim", self.home, self.relay.port).start()
         try:
             await victim.wait_for("started")
@@ -68,6 +78,7 @@ class Place:
             assert await victim.ended() == 0
         finally:
             await victim.stop()
+        return victim.log
 
 
 async def unharmed(*pair: AgentProcess, patience: float = 45) -> None:
@@ -95,6 +106,9 @@ async def logged(agent: AgentProcess, text: str) -> None:
     "one clear log line, no traceback; the conversations go on",
 )
 async def _(place: Place) -> None:
+    resource = pytest.importorskip("resource")
+    if not hasattr(resource, "prlimit"):
+        pytest.skip("only Linux can take the room from a process that runs")
     async with place.pair() as (victim, honest):
         await unharmed(victim, honest)
         before = resource.prlimit(victim.pid, resource.RLIMIT_FSIZE)
@@ -142,13 +156,29 @@ async def _(place: Place) -> None:
 
 @case(
     "database-read-only",
-    "the database's place is one that cannot be written: a directory stands there",
+    "the database of an agent that has run before can be read and not written",
+    "one clear line, status 2; the file stays as it was",
+)
+async def _(place: Place) -> None:
+    place.with_identity()
+    await place.starts()
+    database = place.database()
+    before = database.read_bytes()
+    database.chmod(0o400)
+    if os.access(database, os.W_OK):
+        pytest.skip("who runs this may write everywhere")
+    await place.refuses_to_start("the database cannot be used")
+    assert database.read_bytes() == before
+
+
+@case(
+    "database-is-a-directory",
+    "the database's place is one that nobody can write: a directory stands there",
     "one clear line, status 2",
 )
 async def _(place: Place) -> None:
     place.with_identity()
-    own = load_identity(place.identity, PASSPHRASE)
-    (place.home / f"HSAgent-{own.agent_id}.db").mkdir()
+    place.database().mkdir()
     await place.refuses_to_start("the database cannot be used")
 
 
@@ -157,8 +187,7 @@ async def _(place: Place) -> None:
 )
 async def _(place: Place) -> None:
     place.with_identity()
-    own = load_identity(place.identity, PASSPHRASE)
-    database = place.home / f"HSAgent-{own.agent_id}.db"
+    database = place.database()
     database.write_bytes(b"noise" * 5_000)
     await place.refuses_to_start("the database cannot be used")
     assert database.read_bytes() == b"noise" * 5_000
@@ -239,6 +268,18 @@ async def _(place: Place) -> None:
     await place.starts()
     assert place.identity.is_symlink()
     assert elsewhere.read_bytes() == whole
+
+
+@case(
+    "identity-readable",
+    "the identity file can be read by everybody on the machine",
+    "used, with one warning that says how to mend it",
+)
+async def _(place: Place) -> None:
+    place.with_identity()
+    place.identity.chmod(0o644)
+    log = await place.starts()
+    assert log.count("can be read by other users of this machine: chmod 600 it") == 1
 
 
 @case(

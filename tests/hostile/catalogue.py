@@ -13,7 +13,10 @@ from typing import Any
 
 PAGE = Path(__file__).resolve().parent.parent.parent / "docs" / "hostile-cases.md"
 
-MODULES = ("parsing", "identity", "handshake", "transport", "conversation", "resources", "storage", "time")
+MODULES = (
+    *("parsing", "identity", "handshake", "transport", "conversation", "resources", "storage", "time"),
+    *("v2_handshake", "v2_sessions", "v2_trust", "v2_versions", "v2_running"),
+)
 GROUPS = (
     "Framing and parsing",
     "Identity and keys",
@@ -23,10 +26,16 @@ GROUPS = (
     "Resources",
     "Storage",
     "Time",
+    "Version 2: handshake",
+    "Version 2: sessions",
+    "Version 2: trust",
+    "Version 2: versions",
+    "Version 2: resources",
 )
 
 # where a case runs, as the page explains it
 SHARED, FRESH, OWN, WORLD = "running agent", "agent of its own", "agents it starts", "fake world"
+SHARED_2, FRESH_2, WORLD_2 = "running v2 agents", "v2 agents of its own", "v2 fake world"
 
 Check = Callable[[Any], Awaitable[None]]
 
@@ -97,6 +106,10 @@ What a relay, a participant or the machine can do to an agent, and what comes of
 
 After every case the victim is alive, its log holds no traceback and no control character, and it completes a new conversation
 with the honest peer in both directions; nothing was delivered twice.
+
+Beside these, `test_chaos_runs.py` leads up to 200 conversations over a relay that does all of this at random, and
+`test_relay_restarts.py` restarts the relay ten times in a row under conversations, `kill -9` among it: none is lost.
+`test_shares.py` holds the [caps](#caps) to what they promise to known peers.
 """
 
 
@@ -113,7 +126,7 @@ def markdown() -> str:
             for case in cases
             if case.group == group
         ]
-    return "".join(parts)
+    return "".join(parts) + importlib.import_module("caps").markdown()
 
 
 if __name__ == "__main__":

@@ -4,4 +4,5 @@ import sys
 from pathlib import Path
 
 TESTS = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(TESTS / "agent"), str(TESTS / "handfast"), str(TESTS / "hostile")]
+AGENT = TESTS.parent / "agents" / "agent_HSAgent_1"
+sys.path[:0] = [str(TESTS / "agent"), str(TESTS / "handfast"), str(TESTS / "hostile"), str(AGENT)]

@@ -8,16 +8,19 @@ import contextlib
 import json
 import secrets
 import time
+import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
 from agent_processes import AgentProcess, agents
 from chaos_relay import ChaosRelay
 
-from handfast.adapters.files import new_identity
+from handfast.adapters.files import identity_path, new_identity, save_identity
 from handfast.crypto.keys import ExchangeKey, Secret, SigningKey
+from handfast.identity import Identity
 from handfast.session.v1 import derive_key, make_hs, open_sec, seal
 from handfast.wire.text import b64decode
 from handfast.wire.v1 import HsType
@@ -95,6 +98,18 @@ def wrapped(payload: Any) -> bytes:
     return json.dumps({"_version": "1.3.0", "_payload": payload, "_type": None}).encode()
 
 
+def first_generation() -> Identity:
+    """A new identity whose id is not made of its key, as those of first-generation agents."""
+    return replace(new_identity(), agent_id=str(uuid.uuid4()))
+
+
+def save_first_generation(directory: Path, *names: str) -> None:
+    """Such identities in the homes where `agents` looks for them."""
+    for name in names:
+        path = identity_path(directory / name, name)
+        save_identity(path, first_generation(), f"passphrase of {name}".encode())
+
+
 class Stage:
     """A victim and an honest peer who talk all the time, and an attacker."""
 
@@ -108,8 +123,11 @@ class Stage:
 
     @classmethod
     @asynccontextmanager
-    async def set_up(cls, directory: Path) -> AsyncIterator[Self]:
-        flags = ("--reconnect-every", "0.1")
+    async def set_up(cls, directory: Path, version: int = 1) -> AsyncIterator[Self]:
+        flags: tuple[str, ...] = ("--reconnect-every", "0.1")
+        if version == 1:  # both have ids of the first generation, and make no offers of a second version
+            flags += ("--policy", "compat")
+            save_first_generation(directory, "victim", "honest")
         async with ChaosRelay.listening() as relay, Attacker.connected(relay.port) as attacker:
             together = agents(directory, relay.port, "victim", "honest", flags=flags, script=BRISK_AGENT)
             async with together as (victim, honest):
@@ -125,6 +143,11 @@ class Stage:
         """The last such line of the honest peer to the victim."""
         lines = (p for p in reversed(self.attacker.heard) if p["from"] == self.honest.id)
         return next(dict(p) for p in lines if p["intent"] == intent and p["to"] == self.victim.id)
+
+    def last_said(self, by: AgentProcess, intent: str) -> Payload:
+        """The last such line of an agent, whoever it is for."""
+        lines = (json.loads(line)["_payload"] for line in reversed(self.relay.recorded))
+        return next(p for p in lines if p.get("from") == by.id and p.get("intent") == intent)
 
     async def assert_unharmed(self) -> None:
         """A new conversation in both directions closes, nothing was delivered twice, and the log is calm."""
@@ -163,7 +186,7 @@ class ScriptedPeer:
 
     def __init__(self, stage: Stage) -> None:
         self.stage = stage
-        self.identity = new_identity()
+        self.identity = first_generation()
         self.id = self.identity.agent_id
         self.signing: SigningKey = self.identity.signing_key
         self.exchange: ExchangeKey = self.identity.exchange_key

@@ -11,6 +11,7 @@ has said, and nothing is delivered twice.
 """
 
 import asyncio
+import itertools
 import json
 import signal
 import sqlite3
@@ -21,6 +22,7 @@ from pathlib import Path
 import pytest
 from agent_processes import AgentProcess, agents
 from chaos_relay import KINDS, ChaosRelay, Faults
+from stage import save_first_generation
 
 HASTY = Path(__file__).with_name("hasty_agent.py")
 SHIPPED = Path(__file__).resolve().parent.parent / "agent" / "counting_agent.py"
@@ -98,6 +100,21 @@ def assert_deliveries_are_true(team: Sequence[AgentProcess], relay: ChaosRelay) 
     assert not any("unique" in line for line in relay.recorded), "a message in plaintext"
 
 
+def transcripts(agent: AgentProcess, role: str, peer: AgentProcess) -> set[str]:
+    """What the conversations of a role with a peer left in the audit log, of those that closed."""
+    with closing(sqlite3.connect(agent.database())) as database:
+        query = "SELECT detail FROM audit WHERE event = 'closed' AND role = ? AND peer_id = ?"
+        return {json.loads(detail)["transcript"] for (detail,) in database.execute(query, (role, peer.id))}
+
+
+def assert_transcripts_agree(team: Sequence[AgentProcess]) -> None:
+    """Of a conversation that both count as closed, both remember the same."""
+    for one, other in itertools.permutations(team, 2):
+        ended = transcripts(other, "responder", one)
+        assert ended <= transcripts(one, "initiator", other)
+        assert len(ended) == audited(other, "closed", "responder", one)
+
+
 async def run(
     directory: Path,
     names: Sequence[str],
@@ -105,22 +122,30 @@ async def run(
     conversations: int,
     script: Path,
     patience: float,
+    version: int = 2,
 ) -> None:
-    flags = ("--reconnect-every", "0.1")
+    flags: tuple[str, ...] = ("--reconnect-every", "0.1")
+    if version == 1:
+        flags += ("--policy", "compat")
+        save_first_generation(directory, *names)
     async with agents(directory, relay.port, *names, flags=flags, script=script) as team:
         await converse(team, conversations, patience)
         assert_directions_agree(team)
         assert_deliveries_are_true(team, relay)
+        assert {e["version"] for agent in team for e in agent.find("session")} == {version}
+        if version == 2:
+            assert_transcripts_agree(team)
 
 
 @pytest.mark.parametrize(
-    ("names", "conversations", "seed"), [(("alice", "bob"), 6, 1), (("alice", "bob", "carol"), 9, 2)]
+    ("names", "conversations", "seed", "version"),
+    [(("alice", "bob"), 6, 1, 1), (("alice", "bob"), 6, 1, 2), (("alice", "bob", "carol"), 9, 2, 2)],
 )
 async def test_with_30_percent_loss_all_conversations_complete_or_time_out_cleanly(
-    tmp_path: Path, names: tuple[str, ...], conversations: int, seed: int
+    tmp_path: Path, names: tuple[str, ...], conversations: int, seed: int, version: int
 ) -> None:
     async with ChaosRelay.listening(LOSSY, seed) as relay:
-        await run(tmp_path, names, relay, conversations, HASTY, 45)
+        await run(tmp_path, names, relay, conversations, HASTY, 45, version)
         assert all(relay.injected[kind] for kind in ("loss", "duplication", "delay", "reordering"))
 
 
@@ -143,16 +168,18 @@ async def test_with_every_fault_at_once_conversations_still_complete_and_nothing
     ],
     ids=["loss-three-agents", "loss-two-hasty-agents", "everything-three-hasty-agents"],
 )
+@pytest.mark.parametrize("version", [1, 2])
 async def test_200_conversations_over_a_hostile_relay(
     tmp_path: Path,
     names: tuple[str, ...],
     faults: Faults,
     script: Path,
     conversations: int,
+    version: int,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     async with ChaosRelay.listening(faults, 200) as relay:
-        await run(tmp_path, names, relay, conversations, script, 850)
+        await run(tmp_path, names, relay, conversations, script, 850, version)
         for kind in KINDS:
             assert getattr(faults, kind) == 0 or relay.injected[kind] > 0, kind
         with capsys.disabled():

@@ -26,7 +26,8 @@ before a commit equals losing the message; ending between commit and sending equ
 5. `plaintext`: no message carries an utterance, or a member that v1 does not name; `wire`: the peer can read each.
 6. `liveness`: from both ready (1.) an honest network without loss closes a conversation on both sides, and at once if the
    initiator holds the responder's reference; `reconnect`: a responder that holds one is not satisfied by `register`.
-7. `answer`: what was answered and comes again is answered the same, and changes nothing. `retry`: while tries are left,
+7. `nonce`: no nonce of the peer is taken twice in one conversation.
+8. `answer`: what was answered and comes again is answered the same, and changes nothing. `retry`: while tries are left,
    and no longer, timers and restarts send the same message again.
 
 **Bounds**: `Bounds`; and an initiator asks once for each reconnect, because the network repeats it anyway.
@@ -37,57 +38,20 @@ guards that look at the clock); more than one peer; the driver's caches and budg
 his own (trust on first use).
 """
 
-from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import NamedTuple
 
+from book import IDS, SIDES, THIRD_ID, A, B
 from modelled_agent import ModelledAgent, Snapshot, model_settings, symbolic_identity
-from moves import IDS, THIRD_ID, A, B, Bounds, Move, Moves, bits, read
-from symbolic import symbolic_cryptography
+from moves import Bounds, Moves
+from search import Agents, Result, Search, Successor, World, broken_for_one, honest_run_closes
 
 from handfast.adapters.memory import MemoryTransaction
 from handfast.conversation.model import Role, Settings
-from handfast.wire.v1 import Message
 
 _FOR_EVER = 1e9
-_MOST_MESSAGES = 100  # of an honest conversation; it takes far fewer
 
 
-class World(NamedTuple):
-    """A state: numbers of both snapshots, the set of all messages ever sent as bits, and what was used of the bounds."""
-
-    a: int
-    b: int
-    sent: int
-    crashes: int = 0
-    forgeries: int = 0
-    control_forged: bool = False
-
-
-@dataclass(slots=True)
-class Result:
-    """What an exploration found.
-
-    Attributes:
-        states, transitions: how many were visited.
-        violations: by property, the shortest trace to the first state that violates it.
-        exceptions: which entries of `EXCEPTIONS` were seen to happen.
-        both_closed: how often both sides had closed the same session; a check that proves nothing has none.
-    """
-
-    states: int = 0
-    transitions: int = 0
-    violations: dict[str, list[str]] = field(default_factory=dict)
-    exceptions: set[str] = field(default_factory=set)
-    both_closed: int = 0
-
-    def __str__(self) -> str:
-        found = ", ".join(sorted(self.violations)) or "none"
-        return f"{self.states} states, {self.transitions} transitions, violations: {found}"
-
-
-class Explorer:
+class Explorer(Search[Moves]):
     """Explores once.
 
     Args:
@@ -102,47 +66,23 @@ class Explorer:
         transaction: type[MemoryTransaction] = MemoryTransaction,
         stop_early: bool = False,
     ) -> None:
-        self.bounds = bounds
-        self.result = Result()
-        self._stop_early = stop_early
-
-        def agents(settings: Settings) -> tuple[ModelledAgent, ModelledAgent]:
+        def agents(settings: Settings) -> Agents:
+            a, b = (symbolic_identity(letter, agent_id) for letter, agent_id in zip("ab", IDS, strict=True))
             return (
-                ModelledAgent("a", Role.INITIATOR, IDS[A], IDS[B], settings, transaction),
-                ModelledAgent("b", Role.RESPONDER, IDS[B], IDS[A], settings, transaction),
+                ModelledAgent("a", Role.INITIATOR, a, IDS[B], settings, transaction),
+                ModelledAgent("b", Role.RESPONDER, b, IDS[A], settings, transaction),
             )
 
-        self._agents = agents(model_settings(bounds.turns, bounds.tries))
+        honest = agents(model_settings(bounds.turns, bounds.tries))
+        super().__init__(Moves(bounds, honest), honest, stop_early)
+        self.bounds = bounds
         self._patient_agents = agents(model_settings(bounds.turns, bounds.tries, patience=_FOR_EVER))
-        self._moves = Moves(bounds, self._agents)
         self._checked_pairs: dict[tuple[int, int, bool], tuple[str, ...]] = {}
         self._lively: dict[tuple[object, object], bool] = {}
-        self._parents: dict[World, tuple[World, str] | None] = {}
 
-    def run(self) -> Result:
-        """Visit everything; call it within nothing else that patches the session's primitives."""
-        with symbolic_cryptography():
-            self._explore()
-        self.result.states = len(self._parents)
-        return self.result
-
-    def _explore(self) -> None:
-        a, b = (self._moves.number(side, self._agents[side].stranger(self._pins(side))) for side in (A, B))
-        start = World(a, b, sent=0)
-        self._parents[start] = None
-        waiting = deque([start])
-        while waiting:
-            world = waiting.popleft()
-            self._check(world)
-            for following, label, broken in self._successors(world):
-                self.result.transitions += 1
-                if following not in self._parents:
-                    self._parents[following] = world, label
-                    waiting.append(following)
-                for name in broken:
-                    self._violated(name, following, (world, label))
-            if self._stop_early and self.result.violations:
-                return
+    def _start(self) -> World:
+        a, b = (self._moves.number(side, self._agents[side].stranger(self._pins(side))) for side in SIDES)
+        return World(a, b, sent=0)
 
     def _pins(self, side: int) -> frozenset[tuple[str, bytes]]:
         if not self.bounds.acquainted:
@@ -153,9 +93,9 @@ class Explorer:
 
     # ---- what can happen next ------------------------------------------------------------------------------------
 
-    def _successors(self, world: World) -> Iterator[tuple[World, str, tuple[str, ...]]]:
+    def _successors(self, world: World) -> Iterator[Successor]:
         moves = self._moves
-        for side in (A, B):
+        for side in SIDES:
             agent = world[side]
             for move in (moves.timer(side, agent), moves.register(side, agent), moves.pin(side, agent)):
                 if move is not None and (following := self._moved(world, side, move)) != world:
@@ -173,7 +113,7 @@ class Explorer:
             if world.forgeries < self.bounds.forgeries:
                 yield from self._hostile_successors(world, side)
 
-    def _hostile_successors(self, world: World, side: int) -> Iterator[tuple[World, str, tuple[str, ...]]]:
+    def _hostile_successors(self, world: World, side: int) -> Iterator[Successor]:
         used, agent = world.forgeries + 1, world[side]
         eviction = self._moves.eviction(side, agent)
         if eviction is not None:
@@ -185,29 +125,20 @@ class Explorer:
             following = self._moved(world, side, move)._replace(forgeries=used, control_forged=control_forged)
             yield following, move.label, move.broken
 
-    @staticmethod
-    def _moved(world: World, side: int, move: Move) -> World:
-        if side == A:
-            return world._replace(a=move.after, sent=world.sent | move.sent)
-        return world._replace(b=move.after, sent=world.sent | move.sent)
-
     # ---- properties ----------------------------------------------------------------------------------------------
 
-    def _check(self, world: World) -> None:
+    def _broken_in(self, world: World) -> tuple[str, ...]:
         key = world.a, world.b, world.control_forged
         if key not in self._checked_pairs:
-            self._checked_pairs[key] = tuple(self._broken_in(world))
-        for name in self._checked_pairs[key]:
-            self._violated(name, world)
-        for number in bits(world.sent & self._moves.all_improper):
-            self._violated(self._moves.improper[number], world)
+            self._checked_pairs[key] = tuple(self._broken_in_pair(*key))
+        return self._checked_pairs[key]
 
-    def _broken_in(self, world: World) -> Iterator[str]:
-        a, b = self._moves.snapshots[A][world.a], self._moves.snapshots[B][world.b]
-        yield from self._broken_for_one(a)
-        yield from self._broken_for_one(b)
-        yield from self._broken_between(a, b, world.control_forged)
-        ready_a, ready_b = self._moves.after_timers(A, world.a), self._moves.after_timers(B, world.b)
+    def _broken_in_pair(self, agent_a: int, agent_b: int, control_forged: bool) -> Iterator[str]:
+        a, b = self._moves.snapshots[A][agent_a], self._moves.snapshots[B][agent_b]
+        yield from broken_for_one(a)
+        yield from broken_for_one(b)
+        yield from self._broken_between(a, b, control_forged)
+        ready_a, ready_b = self._moves.after_timers(A, agent_a), self._moves.after_timers(B, agent_b)
         if ready_a is None or ready_b is None:
             yield "trap"
         elif not self._can_close(ready_a, ready_b):
@@ -215,18 +146,9 @@ class Explorer:
         if self._takes_register_for_a_reconnect(b):
             yield "reconnect"
 
-    @staticmethod
-    def _broken_for_one(snapshot: Snapshot) -> Iterator[str]:
-        heard = [text for session in snapshot.sessions for text in session.heard]
-        if len(heard) != len(set(heard)):
-            yield "delivery"
-        peer_keys = [session.peer_key for session in snapshot.sessions]
-        if len(peer_keys) != len(set(peer_keys)):
-            yield "freshness"
-
     def _broken_between(self, a: Snapshot, b: Snapshot, control_forged: bool) -> Iterator[str]:
         sessions = {side: {s.key: s for s in snapshot.sessions} for side, snapshot in ((A, a), (B, b))}
-        for side in (A, B):
+        for side in SIDES:
             for key, mine in sessions[side].items():
                 theirs = sessions[1 - side].get(key)
                 said = theirs.said if theirs else ()
@@ -246,42 +168,16 @@ class Explorer:
         ]
         key = snapshots[A].key(), snapshots[B].key()
         if key not in self._lively:
-            self._lively[key] = self._honest_run_closes(snapshots)
+            # whoever can show the reference of the last conversation need not wait until it is forgotten
+            shown, held = snapshots[A].row.peer_reference, snapshots[B].row.local_reference
+            agents = self._patient_agents if held is not None and shown == held else self._agents
+            self._lively[key] = honest_run_closes(agents, snapshots, lambda: self._moves.registers)
         return self._lively[key]
 
     def _takes_register_for_a_reconnect(self, before: Snapshot) -> bool:
         if not before.row.is_ready or before.row.local_reference is None:
             return False
         return not self._patient_agents[B].take(before, self._moves.registers[B]).after.row.is_ready
-
-    def _honest_run_closes(self, snapshots: list[Snapshot]) -> bool:
-        # whoever can show the reference of the last conversation need not wait until it is forgotten
-        shown, held = snapshots[A].row.peer_reference, snapshots[B].row.local_reference
-        agents = self._patient_agents if held is not None and shown == held else self._agents
-        on_the_way: deque[tuple[int, Message]] = deque()
-        for _ in range(_MOST_MESSAGES):
-            if not on_the_way:
-                on_the_way.extend(enumerate(self._moves.registers))
-            side, message = on_the_way.popleft()
-            taken = agents[side].take(snapshots[side], message)
-            snapshots[side] = taken.after
-            for payload in taken.sent:
-                answer = read({**payload, "from": IDS[side]}, IDS[1 - side])
-                if answer is not None:
-                    on_the_way.append((1 - side, answer))
-            if all(snapshot.sessions and snapshot.sessions[-1].closed for snapshot in snapshots):
-                return True
-        return False
-
-    def _violated(self, name: str, world: World, last: tuple[World, str] | None = None) -> None:
-        if name in self.result.violations:
-            return
-        trace = [last[1]] if last else []
-        step = self._parents[last[0] if last else world]
-        while step is not None:
-            trace.append(step[1])
-            step = self._parents[step[0]]
-        self.result.violations[name] = trace[::-1]
 
 
 def explore(

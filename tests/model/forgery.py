@@ -1,6 +1,6 @@
 """What an attacker without keys can say, made of what he has seen, and what of it v1 lets through by design."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC
 from itertools import chain, product
 
@@ -94,16 +94,16 @@ class Forger:
             make_hs(kind, OWN_NONCES[0], bytes(31) + b"e", key, NOW, UTC) for key in keys for kind in _KINDS
         ]
 
-    def candidates(self, sent: int, letters: Iterable[Message]) -> tuple[int, int]:
+    def candidates(self, sent: int, letters: dict[int, Message]) -> tuple[int, int]:
         """What can be said to the initiator and to the responder, as bits over `messages`.
 
         Args:
-            sent: the bits of `letters`, which name the same messages at each call.
-            letters: everything that was sent.
+            sent: the bits of `letters`.
+            letters: everything that was sent, by number.
         """
         if sent not in self._known:
             to_initiator = to_responder = 0
-            for message in self._forge(list(letters)):
+            for message in self._forge(list(letters.values())):
                 if isinstance(message, Confirm | Respond | Finish):
                     to_initiator |= 1 << self._number(message)
                 else:
@@ -151,7 +151,7 @@ class Forger:
     ) -> Iterator[Message]:
         """Everything that a genuine `sec` can be put into."""
         for echo, letter in product(nonces, sealed):
-            for own in (*OWN_NONCES, letter.my_nonce):
+            for own in nonces:
                 yield Respond(self._responder, echo, own, letter.sec)
                 yield Request(self._initiator, echo, own, None, letter.sec)
             for hs in handshakes:

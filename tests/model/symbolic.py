@@ -1,19 +1,29 @@
 """Cryptography as terms, chance as a count, words that name themselves: what makes a step cheap and repeatable.
 
-Only the primitives are replaced (signatures, AES-GCM, X25519), beneath the shipped `handfast.session.v1`, and they are
-perfect: what one does not hold the key of cannot be made or opened. Nothing of the conversation's logic is in here.
+Only the primitives are replaced (signatures, sealing, X25519, HKDF), beneath the shipped `handfast.session.v1`,
+`handfast.session.v2` and `handfast.noise`, and they are perfect: what one does not hold the key of cannot be made or
+opened. Nothing of the conversation's logic is in here.
 """
 
 import hashlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from typing import Any
 from unittest.mock import patch
 
 from handfast.conversation import v1 as conversation
-from handfast.crypto.aead import DoesNotOpen
+from handfast.crypto.aead import TAG_BYTES, DoesNotOpen, InvalidTag
 from handfast.dialogue import Dialogue
+from handfast.identity import binding
+from handfast.noise import symmetricstate
+from handfast.noise.cipherstate import CHACHAPOLY, CipherFunctions
+from handfast.noise.patterns import KKPSK0, XX, Protocol
 from handfast.session import v1 as session
+from handfast.session.v2 import initiator, responder, resumption
+from handfast.session.v2 import session as transport
+from handfast.session.v2.suites import CHACHA, SUITES, Suite
 from handfast.wire.text import Json
+from handfast.wire.v1 import SENTINEL
 
 # how every utterance begins; no message may carry this in the clear
 UTTERANCE = "in-confidence"
@@ -47,6 +57,8 @@ class SymbolicExchangeKey:
     def exchange(self, peer_public: bytes) -> bytes:
         return _digest(32, b"shared", *sorted((self.public, peer_public)))
 
+    exchange_once = exchange
+
     def private_bytes(self) -> bytes:
         return self._private
 
@@ -58,7 +70,8 @@ class Vault:
         self._sealed: dict[tuple[bytes, bytes, bytes, bytes], bytes] = {}
 
     def seal(self, key: bytes, nonce: bytes, plaintext: bytes, associated: bytes) -> bytes:
-        ticket = _digest(32, b"sealed", key, nonce, plaintext, associated)
+        parts = b"|".join((b"sealed", key, nonce, plaintext, associated))
+        ticket = hashlib.shake_128(parts).digest(len(plaintext) + TAG_BYTES)
         self._sealed[key, nonce, ticket, associated] = plaintext
         return ticket
 
@@ -69,14 +82,52 @@ class Vault:
         return plaintext
 
 
+class LoadedKey:
+    """A transport key of version 2, in place of the library's own."""
+
+    def __init__(self, vault: Vault, key: bytes) -> None:
+        self._vault = vault
+        self._key = key
+
+    def encrypt(self, nonce: bytes, plaintext: bytes, associated: bytes) -> bytes:
+        return self._vault.seal(self._key, nonce, plaintext, associated)
+
+    def decrypt(self, nonce: bytes, ciphertext: bytes, associated: bytes) -> bytes:
+        try:
+            return self._vault.open(self._key, nonce, ciphertext, associated)
+        except DoesNotOpen:
+            raise InvalidTag from None
+
+
+def _chain(chaining_key: bytes, material: bytes, count: int) -> list[bytes]:
+    return [_digest(32, b"chain", chaining_key, material, bytes([number])) for number in range(count)]
+
+
+def _suite(vault: Vault) -> Suite:
+    cipher = CipherFunctions("ChaChaPoly", vault.seal, vault.open, CHACHAPOLY.nonce)
+    load: Any = lambda key: LoadedKey(vault, key)  # noqa: E731 - the shipped type names the library's own keys
+    full, short = Protocol(XX, cipher), Protocol(KKPSK0, cipher)
+    return Suite(CHACHA, full, short, kem=False, psk=False, nonce=cipher.nonce, load=load)
+
+
 @contextmanager
 def symbolic_cryptography() -> Iterator[None]:
-    """The shipped session and conversation, over symbolic primitives."""
+    """The shipped sessions and conversations, over symbolic primitives; of version 2 the suite that all must have."""
     vault = Vault()
-    with (
-        patch.multiple(session, aes_seal=vault.seal, aes_open=vault.open, signature_holds=signature_holds),
-        patch.multiple(conversation, ExchangeKey=SymbolicExchangeKey),
-    ):
+    with ExitStack() as patches:
+        for patched in (
+            patch.multiple(
+                session, aes_seal=vault.seal, aes_open=vault.open, signature_holds=signature_holds
+            ),
+            patch.multiple(binding, signature_holds=signature_holds),
+            patch.multiple(symmetricstate, hkdf_chain=_chain),
+            patch.dict(SUITES, {CHACHA: _suite(vault)}, clear=True),
+            *(
+                patch.multiple(module, ExchangeKey=SymbolicExchangeKey)
+                for module in (conversation, initiator, responder, resumption, transport)
+            ),
+        ):
+            patches.enter_context(patched)
         yield
 
 
@@ -97,13 +148,16 @@ class CountedEntropy:
         return self.drawn
 
     def nonce(self) -> str:
-        return f"{self._letter}{self._next():031x}"
+        return f"{self._letter}{self._next():023x}{SENTINEL}"
 
     def reference(self) -> str:
         return f"ref-{self._letter}-{self._next()}"
 
     def exchange_key(self) -> bytes:
         return f"exchange-{self._letter}-{self._next()}".encode().ljust(32, b".")
+
+    def octets(self, size: int) -> bytes:
+        return f"{self._letter}{self._next()}".encode().ljust(size, b".")
 
     def aead_nonce(self) -> bytes:
         return f"{self._letter}{self._next()}".encode().ljust(12, b".")

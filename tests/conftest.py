@@ -1,0 +1,12 @@
+"""What tests have to tell besides passing is printed at the end: the property "to be told", also over several processes."""
+
+import pytest
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    reports = terminalreporter.getreports("passed")
+    told = [text for report in reports for name, text in report.user_properties if name == "to be told"]
+    if told:
+        terminalreporter.section("explored by the model checker")
+        for text in sorted(told, key=str):
+            terminalreporter.write_line(str(text))

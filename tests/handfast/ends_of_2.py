@@ -1,0 +1,78 @@
+"""Two real ends that speak version 2, over the fake link of `fake_world`."""
+
+import hashlib
+from dataclasses import replace
+from typing import Any
+
+from fake_world import START, End, FakeClock, Link, SeededEntropy, make_identity
+
+from handfast.conversation.model import Party, Role, SessionOpened, Settings
+from handfast.driver import Driver
+from handfast.identity import Identity
+from handfast.identity.agent_ids import self_certifying_id
+from handfast.wire.v1 import SENTINEL
+
+
+def identity_of_2(name: str, *, own_id: bool = True) -> Identity:
+    """The same identity for the same name, with a self-certifying id or one of the first generation."""
+    identity = make_identity(name)
+    if own_id:
+        identity = replace(identity, agent_id=self_certifying_id(identity.signing_key.public))
+    return identity.with_static_key(hashlib.sha256(f"{name} static".encode()).digest(), START)
+
+
+class EntropyOf2(SeededEntropy):
+    """Marks its nonces of version 1, as the system's does."""
+
+    def nonce(self) -> str:
+        return super().nonce()[: -len(SENTINEL)] + SENTINEL
+
+
+class End2(End):
+    """One agent that speaks version 2.
+
+    Args:
+        party: what differs from the defaults of `Party`.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        clock: FakeClock,
+        settings: Settings | None = None,
+        *,
+        own_id: bool = True,
+        **party: Any,
+    ) -> None:
+        self.party = party
+        self.made = identity_of_2(name, own_id=own_id)
+        super().__init__(name, clock, settings)
+
+    def new_driver(self) -> Driver:
+        self.identity = self.made
+        self.store.self_id = self.made.agent_id  # type: ignore[attr-defined]
+        self.lives += 1
+        party = Party(self.identity, self.settings, self.dialogue, **self.party)
+        return Driver(self.store, self.clock, self.entropy(), party, self.outcomes.append)
+
+    def entropy(self) -> SeededEntropy:
+        return EntropyOf2((self.name, self.lives))
+
+    def sessions(self, role: Role | None = None) -> list[SessionOpened]:
+        return [
+            effect
+            for outcome in self.outcomes
+            for effect in outcome.effects
+            if isinstance(effect, SessionOpened) and role in (None, outcome.role)
+        ]
+
+
+def world_of_2(
+    *names: str, parties: dict[str, dict[str, Any]] | None = None, **settings: Any
+) -> tuple[FakeClock, list[End2], Link]:
+    clock = FakeClock()
+    given = parties or {}
+    ends = [
+        End2(name, clock, Settings(**settings), **given.get(name, {})) for name in names or ("alice", "bob")
+    ]
+    return clock, ends, Link(*ends)
