@@ -1,4 +1,4 @@
-"""Whole conversations in one process, handed over in memory: `python -m benchmarks.one_process`.
+"""Whole conversations of version 2 in one process, handed over in memory: `python -m benchmarks.one_process`.
 
 Messages per second, both agents together, with the SQLite store, with the same store without its thread, and with the
 store in memory; and from a profile of the second, which part of the code the time goes to. A profiler makes calls dearer
@@ -43,7 +43,7 @@ ROOMS = {
 
 async def _rate(make_store: MakeStore, conversations: int, profile: cProfile.Profile | None = None) -> float:
     """Messages per second, the first conversation, in which the peers become known, not counted."""
-    async with two_agents(make_store, SETTINGS) as agents:
+    async with two_agents(make_store, SETTINGS, version=2) as agents:
         await converse(*agents, again=False)
         if profile is not None:
             profile.enable()

@@ -131,7 +131,7 @@ async def measure(turns: int) -> dict[str, Seconds]:
             primitives.use()
             writer.write(payload)
 
-        async with two_agents(SqliteStore, Settings(exchanges=2**62)) as (initiator, responder):
+        async with two_agents(SqliteStore, Settings(exchanges=2**62), version=1) as (initiator, responder):
             line = await _begin(initiator, responder)
             for _ in range(turns):
                 payload = json.dumps(line, sort_keys=True, separators=(",", ":"))

@@ -1,7 +1,4 @@
-"""Two agents in one process whose messages are handed over in memory: no relay, no client, everything else real.
-
-They speak version 1, in which every message of a conversation is a transaction.
-"""
+"""Two agents in one process whose messages are handed over in memory: no relay, no client, everything else real."""
 
 import sqlite3
 import tempfile
@@ -21,7 +18,7 @@ from handfast.driver import Driver
 from handfast.identity import Identity
 from handfast.outcomes import Outcome
 from handfast.ports import Store
-from handfast.wire.v1 import encode_message, parse_message
+from handfast.wire.messages import parse_message
 
 T = TypeVar("T")
 
@@ -76,17 +73,20 @@ class Agent:
 
     def register(self) -> Any:
         """The broadcast that makes the other side begin."""
-        return encode_message(None, "register") | {"from": self.id}
+        return self.driver.register() | {"from": self.id}
 
 
 @asynccontextmanager
-async def two_agents(make_store: MakeStore, settings: Settings) -> AsyncIterator[tuple[Agent, Agent]]:
-    """An initiator and a responder, with stores in a directory that is removed afterwards."""
+async def two_agents(
+    make_store: MakeStore, settings: Settings, version: int
+) -> AsyncIterator[tuple[Agent, Agent]]:
+    """An initiator and a responder who speak this version, with stores in a directory that is removed afterwards."""
     with tempfile.TemporaryDirectory() as home:
         agents = []
         for role in (Role.INITIATOR, Role.RESPONDER):
-            # an id made by chance and no static key, as before version 2
-            identity = replace(new_identity(), agent_id=str(uuid.uuid4()), static_keys=())
+            identity = new_identity()
+            if version == 1:  # an id made by chance and no static key, as before version 2
+                identity = replace(identity, agent_id=str(uuid.uuid4()), static_keys=())
             store = make_store(Path(home) / f"{role}.db", identity)
             if isinstance(store, SqliteStore):
                 await store.open()
@@ -116,5 +116,5 @@ async def converse(initiator: Agent, responder: Agent, *, again: bool) -> int:
         lines.extend(listener.said())
     await (
         initiator.driver.tick()
-    )  # nothing answers `close`: the initiator is ready again when its timer has fired
+    )  # in version 1 nothing answers `close`: the initiator is ready when its timer has fired
     return count

@@ -8,7 +8,7 @@ from collections import OrderedDict
 from dataclasses import replace
 
 from handfast.budget import Budget
-from handfast.conversation.live import Announcements, announce
+from handfast.conversation.live import OFFERS_REMEMBERED, Announcements, announce
 from handfast.conversation.model import Party
 from handfast.identity.agent_ids import is_self_certifying
 from handfast.ports import Entropy
@@ -51,6 +51,7 @@ class Announcer:
         self._entropy = entropy
         self.crl_sequence: int | None = None
         self._present: Announcements | None = None
+        self._offered_at = float("-inf")
         self._greetings = Budget(*_GREETINGS, now)
         self._answers = Budget(*_FURTHER_ANSWERS, now)
         self._greeted: OrderedDict[tuple[str, bytes], float] = OrderedDict()
@@ -75,11 +76,22 @@ class Announcer:
             )
         return self._present
 
-    def register(self, now: float, monotonic: float) -> dict[str, Json]:
-        """The broadcast "I am here", as it is handed to the sender."""
+    def register(self, now: float, monotonic: float, *, anew: bool = False) -> dict[str, Json]:
+        """The broadcast "I am here", as it is handed to the sender.
+
+        Args:
+            now: seconds since 1970 UTC.
+            monotonic: the same moment on a clock that never jumps.
+            anew: whether to make another offer, which is greeted at once by those who have just greeted the last one, while
+                we had no reason to answer; if that was not done too lately.
+        """
         present = self.present(now, monotonic)
         if present is None or not present.offers:
             return encode_v1(None, "register")
+        if anew and monotonic - self._offered_at >= _GREETED_AGAIN_AFTER_SECONDS:
+            offer = present.myself.offer(self._entropy.octets(16))
+            present = self._present = replace(present, offers=(offer, *present.offers)[:OFFERS_REMEMBERED])
+            self._offered_at = monotonic
         header = Header(self._identity.agent_id, None, "register")
         return encode_message(Offered(header, present.offers[0]))
 

@@ -175,9 +175,13 @@ class Driver:
             self._states.move_to_end(pair)
         return known
 
-    def register(self) -> dict[str, Json]:
-        """The broadcast "I am here", as it is handed to the sender; to be made anew each time."""
-        return self._announcer.register(self._clock.now(), self._clock.monotonic())
+    def register(self, *, anew: bool = False) -> dict[str, Json]:
+        """The broadcast "I am here", as it is handed to the sender; to be made anew each time.
+
+        Args:
+            anew: whether somebody is wanted who was not before, so that an answer is worth more than a moment ago.
+        """
+        return self._announcer.register(self._clock.now(), self._clock.monotonic(), anew=anew)
 
     async def receive(self, role: Role, message: Message, address: str | None = None) -> Outcome:
         """Handle a message of a peer as `role`.

@@ -197,8 +197,8 @@ def _load_config(path: Path) -> dict[str, object]:
 
 
 def _message(flag: str, text: str | None) -> str | None:
-    if text is not None and len(json.dumps({"message": text})) > limits.PLAINTEXT_BYTES:
-        raise UsageError(f"{flag}: too long for one message of {limits.PLAINTEXT_BYTES} bytes")
+    if text is not None and len(json.dumps({"message": text})) > limits.DATA_BYTES:
+        raise UsageError(f"{flag}: too long for one message of {limits.DATA_BYTES} bytes")
     return text
 
 

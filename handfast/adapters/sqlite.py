@@ -365,14 +365,7 @@ class SqliteTransaction:
                     self.audit("witness_conflict", after.role, after.peer_id, {"n": head.seq}, now)
             case Learned(revocations):
                 self._learn(after, revocations, now)
-            case (
-                Arrived()
-                | Took()
-                | LettersSent()
-                | LettersDelivered()
-                | LettersGivenUp()
-                | StreamLost()
-            ):
+            case Arrived() | Took() | LettersSent() | LettersDelivered() | LettersGivenUp() | StreamLost():
                 self.mail.apply(after.peer_id, effect, now)
             case _:
                 pass  # what is released after the commit leaves no row

@@ -13,7 +13,7 @@ class Receipt:
 
     Attributes:
         peer_id: for whom it is.
-        number: names it, together with the peer; `Peer.receipt` finds it again after a restart.
+        number: names it, together with the peer; `Peer.receipts` finds it again after a restart.
     """
 
     __slots__ = ("_done", "_failure", "_fate", "number", "peer_id")
@@ -95,7 +95,8 @@ class Letters:
         """The receipts of letters that wait in the database."""
         receipts = self._open.setdefault(peer_id, {})
         found = [receipts.setdefault(number, Receipt(peer_id, number)) for number in numbers]
-        self.want(peer_id, max((receipt.number for receipt in found), default=0))
+        if found:
+            self.want(peer_id, max(receipt.number for receipt in found))
         return found
 
     def want(self, peer_id: str, number: int) -> None:

@@ -12,7 +12,6 @@ import contextlib
 import logging
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Coroutine
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -27,19 +26,20 @@ from handfast.adapters.files import (
 from handfast.adapters.sqlite import SqliteStore
 from handfast.adapters.system import SystemClock, SystemEntropy, software
 from handfast.api.letters import Letters, Receipt
+from handfast.api.peer import Message, Peer, letter_of, strength_of
 from handfast.api.transport import Connection, Transport, TransportError
 from handfast.congestion import RegisterPace
 from handfast.conversation.model import Delivered, Party, PinPeer, Role, SessionOpened, Settings, role_of
 from handfast.driver import Driver
-from handfast.outcomes import Outcome
 from handfast.errors import PeerError, Reason, StorageError, UsageError
 from handfast.identity import Identity
 from handfast.identity.names import fingerprint
-from handfast.mail import LETTERS_BYTES, STREAM_BYTES, Arrival, Fate
+from handfast.mail import STREAM_BYTES, Arrival, Fate
+from handfast.outcomes import Outcome
 from handfast.ports import Clock, Entropy, Store, Transaction
 from handfast.trust.decision import Mode, Policy, Security
 from handfast.wire.messages import parse_message
-from handfast.wire.text import EncodingError, Json, canonical_json, strict_json
+from handfast.wire.text import Json
 from handfast.wire.v1 import is_agent_id
 
 T = TypeVar("T")
@@ -49,62 +49,14 @@ _log = logging.getLogger("handfast")
 STRICT = Policy(mode=Mode.STRICT)
 
 _TICK_SECONDS = 0.25
-# Who looks for somebody is heard often, who does not is there all the same.
+# Who looks for somebody is heard often, and so is who has just come: somebody may wait. Others are there all the same.
 _SEEKING_SECONDS, _RESTING_SECONDS, _GAP_SECONDS = 1.0, 10.0, 0.25
+_ARRIVING_SECONDS = 5.0
+_LAST_WORDS_SECONDS = 1.0
 # Peers met in this process; the one met longest ago is met again.
 _PEERS_REMEMBERED = 16_384
 # Nothing more is read from the relay while more than that is on its way to it.
 _LINES_WAITING = 64
-
-_WEAKEST_FIRST = (Security.TOFU, Security.PIN, Security.SELFCERT, Security.CERT)
-
-
-@dataclass(frozen=True, slots=True)
-class Peer:
-    """An agent that has proven who it is.
-
-    Attributes:
-        id: its agent id.
-        security: how sure that is; see docs/trust.md.
-        fingerprint: of its identity key, as people compare it.
-    """
-
-    id: str
-    security: Security
-    fingerprint: str
-    _node: "Node" = field(repr=False, compare=False)
-
-    async def send(self, data: Json, *, expires_in: float | None = None) -> Receipt:
-        """Have a message delivered; returns once it is in the database, from where nothing but its delivery takes it.
-
-        Waits while 256 messages for this peer wait already. Cancelled, it may have been too late to cancel.
-
-        Args:
-            data: any JSON value of at most 30 KiB.
-            expires_in: after how many seconds to give up; None: never.
-
-        Raises:
-            UsageError: the value is not JSON, or too large; or the node is closed.
-            StorageError: the database failed, and keeps no message.
-        """
-        return await self._node.post(self.id, data, expires_in)
-
-    async def receipts(self) -> list[Receipt]:
-        """Of all messages for this peer that wait, in this process or since an earlier one, and the latest others."""
-        return await self._node.receipts(self.id)
-
-
-@dataclass(frozen=True, slots=True)
-class Message:
-    """What a peer has sent.
-
-    Attributes:
-        peer: who; its `security` is what it was when the message came.
-        data: a JSON value. The peer is authenticated, not trusted.
-    """
-
-    peer: Peer
-    data: Json
 
 
 class Node:
@@ -150,6 +102,7 @@ class Node:
         self._failure: BaseException | None = UsageError("the node is not open")
         self._closing = contextlib.AsyncExitStack()
         self._forever: list[asyncio.Task[None]] = []
+        self._is_ending = False
         self._begun: set[asyncio.Task[Any]] = set()
         self._changed = asyncio.Event()
         self._arrived = asyncio.Event()
@@ -211,7 +164,7 @@ class Node:
         self._failure = None
         for peer_id, number in waiting.items():
             self._letters.want(peer_id, number)
-        for work in (self._listen(connection), self._speak(connection), self._keep_time()):
+        for work in (self._speak(connection), self._listen(connection), self._keep_time()):
             task = asyncio.create_task(work)
             task.add_done_callback(self._has_ended)
             self._forever.append(task)
@@ -222,11 +175,18 @@ class Node:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._fail(UsageError("the node is closed"))
-        for task in self._forever:
+        speaking, *others = self._forever
+        for task in others:
             task.cancel()
         # what has begun is ended: what it does to the database must be known here
-        await asyncio.gather(*self._forever, *self._begun, return_exceptions=True)
+        await asyncio.gather(*others, *self._begun, return_exceptions=True)
         await self._driver.settle()
+        # somebody may wait for our last answers, and would ask for them again
+        self._is_ending = True
+        self._to_send.set()
+        await asyncio.wait({speaking}, timeout=_LAST_WORDS_SECONDS)
+        speaking.cancel()
+        await asyncio.gather(speaking, return_exceptions=True)
         try:
             for arrival in reversed(self._taken):
                 await self._run(lambda box, arrival=arrival: box.mail.put_back(arrival, self._clock.now()))  # type: ignore[misc]
@@ -247,7 +207,7 @@ class Node:
             PeerError: with POLICY, this peer is met, and it is less sure who it is.
             TransportError: the connection has ended.
         """
-        least = _strength(min_security)
+        least = strength_of(min_security)
         if agent_id is not None and (not is_agent_id(agent_id) or agent_id == self.id):
             raise UsageError(f"{agent_id!r} is no id of a peer")
         self._letters.wish(agent_id)
@@ -261,7 +221,9 @@ class Node:
 
     async def post(self, peer_id: str, data: Json, expires_in: float | None) -> Receipt:
         """What `Peer.send` does."""
-        body = _letter(data)
+        body = letter_of(data)
+        if expires_in is not None and not expires_in > 0:
+            raise UsageError("expires_in is a number of seconds above zero")
         while True:
             self._check()
             changed = self._changed
@@ -354,7 +316,7 @@ class Node:
             await self._driver.receive(role, message)
 
     async def _speak(self, connection: Connection) -> None:
-        while True:
+        while not self._is_ending:
             await self._to_send.wait()
             self._to_send.clear()
             while self._driver.outgoing:
@@ -363,6 +325,8 @@ class Node:
                     self._drained.set()
 
     async def _keep_time(self) -> None:
+        arrived_at = self._clock.monotonic() + _ARRIVING_SECONDS
+        was_idle = True
         while True:
             try:
                 await self._driver.tick()
@@ -370,9 +334,12 @@ class Node:
             except StorageError as error:
                 _log.warning("the database failed: %s", error)
             now = self._clock.monotonic()
-            pace = self._resting if self._letters.is_idle else self._seeking
+            pace = self._resting if self._letters.is_idle and now > arrived_at else self._seeking
             if pace.is_due(now):
-                self._driver.outgoing.append(self._driver.register())
+                self._driver.outgoing.append(
+                    self._driver.register(anew=was_idle and not self._letters.is_idle)
+                )
+                was_idle = self._letters.is_idle
             self._flush()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_TICK_SECONDS):
@@ -437,10 +404,10 @@ class Node:
 
     def _find(self, agent_id: str | None, least: int) -> Peer | None:
         if agent_id is None:
-            met = (peer for peer in self._peers.values() if _strength(peer.security) >= least)
+            met = (peer for peer in self._peers.values() if strength_of(peer.security) >= least)
             return next(met, None)
         peer = self._peers.get(agent_id)
-        if peer is not None and _strength(peer.security) < least:
+        if peer is not None and strength_of(peer.security) < least:
             raise PeerError(Reason.POLICY, f"it is no more sure than {peer.security} who {agent_id} is")
         return peer
 
@@ -494,23 +461,3 @@ class Node:
 def _load(path: Path, passphrase: bytes) -> Identity:
     identity, _ = load_or_create_identity(path, passphrase)
     return bring_up_to_date(path, identity, passphrase, SystemClock().now())[0]
-
-
-def _strength(security: Security | str) -> int:
-    try:
-        return _WEAKEST_FIRST.index(Security(security))
-    except ValueError:
-        raise UsageError(f"{security!r} is no security") from None
-
-
-def _letter(data: Json) -> bytes:
-    try:
-        body = canonical_json(data)
-        strict_json(
-            b'{"message":' + body + b"}"
-        )  # as the peer reads it: what it refuses would be sent for ever
-    except EncodingError as error:
-        raise UsageError(f"the message is no JSON value: {error}") from None
-    if len(body) > LETTERS_BYTES:
-        raise UsageError(f"the message is too large: {len(body)} bytes, at most {LETTERS_BYTES} fit")
-    return body

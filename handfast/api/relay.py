@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 # A relayed line may be 65,535 bytes unless the relay is told otherwise (summoner-runtime.md, section 2.7).
 _LINE_BYTES = 1024 * 1024
 _BACKLOG_LINES = 256
+_LAST_WORDS_SECONDS = 1.0
 _CLOSING_SECONDS = 5.0
 
 
@@ -101,6 +102,8 @@ class _Bridge:
         self._name = name
         self._heard: asyncio.Queue[Json] = asyncio.Queue(_BACKLOG_LINES)
         self._ended = asyncio.Event()
+        self._is_quitting = False
+        self._is_saying = False
         self._started: asyncio.Future[tuple[SummonerClient, asyncio.Queue[dict[str, Json]]]] = (
             home.create_future()
         )
@@ -108,20 +111,24 @@ class _Bridge:
     def run(self, host: str, port: int, config: dict[str, Any]) -> None:
         """The thread."""
         from summoner.client import SummonerClient  # noqa: PLC0415  # for those only who use it
-        from summoner.protocol import Direction  # noqa: PLC0415
 
         client: Any = SummonerClient(name=self._name)  # its decorators have no types of their own
         said: asyncio.Queue[dict[str, Json]] = asyncio.Queue(_BACKLOG_LINES)
 
         async def hear(payload: Any) -> None:
-            if isinstance(payload, dict) and "content" in payload:
+            if isinstance(payload, dict) and "content" in payload and not self._is_quitting:
                 put = self._heard.put(payload["content"])
                 await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(put, self._home))
 
         async def say() -> dict[str, Json]:
-            return await said.get()
+            if self._is_saying:  # called again: the line before has left
+                said.task_done()
+                self._is_saying = False
+            line = await said.get()
+            self._is_saying = True
+            return line
 
-        client.hook(direction=Direction.RECEIVE)(hear)
+        client.receive(route="heard")(hear)
         client.send(route="said")(say)
         self._tell(self._started.set_result, (client, said))
         try:
@@ -151,8 +158,14 @@ class _Bridge:
 
     async def quit(self) -> None:
         """Let the thread end."""
-        client, _ = await asyncio.shield(self._started)
+        client, said = await asyncio.shield(self._started)
+        self._is_quitting = True
+        while not self._heard.empty():  # whoever waits for room
+            self._heard.get_nowait()
         with contextlib.suppress(RuntimeError):  # its loop is closed: it has ended
+            last_words = asyncio.run_coroutine_threadsafe(said.join(), client.loop)
+            await asyncio.wait({asyncio.wrap_future(last_words)}, timeout=_LAST_WORDS_SECONDS)
+            last_words.cancel()
             asyncio.run_coroutine_threadsafe(client.quit(), client.loop)
 
     def _tell(self, what: Any, *arguments: Any) -> None:

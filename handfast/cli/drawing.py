@@ -175,7 +175,7 @@ def audit_table(tail: Sequence[Entry], now: datetime) -> Table:
             _text(entry.event, "bold red" if entry.event == "refused" else ""),
             _text(entry.role),
             _short(entry.peer_id),
-            _text("signs all before it") if entry.event == CHECKPOINT else _detail(entry.detail),
+            _detail(entry),
         )
     return table
 
@@ -200,11 +200,22 @@ def _number(value: object) -> str:
     return _text(value).plain
 
 
-def _detail(detail: object) -> Text:
-    if not isinstance(detail, dict):
-        return _text(detail)
-    shown = {name: f"{start_of(value)}…" if name == "key" else value for name, value in detail.items()}
-    return _text(", ".join(f"{name} {value}" for name, value in shown.items()))
+def _detail(entry: Entry) -> Text:
+    """What a person wants to know of an entry; `--json` has all of it."""
+    detail = entry.detail
+    match entry.event, detail:
+        case (event, _) if event == CHECKPOINT:
+            return _text("signs all before it")
+        case "session", {"security": security, "resumed": bool(resumed)}:
+            return _text(f"{security}, resumed" if resumed else security)
+        case "closed", {"messages": messages, "transcript": str(transcript)}:
+            return _text(f"{messages} messages, {transcript[:8]}…")
+        case _, dict():
+            shown = {
+                name: f"{start_of(value)}…" if name == "key" else value for name, value in detail.items()
+            }
+            return _text(", ".join(f"{name} {value}" for name, value in shown.items()))
+    return _text(detail)
 
 
 def _local(moment: str | None, now: datetime) -> str:

@@ -1,4 +1,4 @@
-"""The diagram and the table of the documentation, made from THE table, so that they cannot say anything else."""
+"""The diagrams and tables of the documentation, made from THE tables, so that they cannot say anything else."""
 
 from handfast.conversation.model import READY, Role, State
 from handfast.conversation.turn import Transition
@@ -24,7 +24,7 @@ def mermaid(role: Role, table: tuple[Transition, ...] = TABLE) -> str:
     arrows: dict[tuple[str, str], list[str]] = {}
     for row in table:
         if row.role is role and row.on != "restart" and (row.goes_to is not row.state or row.on != "timer"):
-            label = "no answer" if row.on == "timer" else row.on
+            label = "no answer" if row.on == "timer" and row.goes_to is READY[role] else row.on
             labels = arrows.setdefault((row.state, row.goes_to), [])
             if label not in labels:
                 labels.append(label)

@@ -5,11 +5,14 @@ spreads to all (section 10.3). Neither is believed for the peer's sake: the one 
 controller's.
 """
 
+from collections.abc import Iterable
+
 from handfast.audit import SignedHead
 from handfast.conversation.model import Learned, Witnessed
 from handfast.conversation.turn import Turn
 from handfast.errors import PeerError, Reason
 from handfast.session.v2.session import Session
+from handfast.wire import limits
 from handfast.wire.v2 import frames
 from handfast.wire.v2.frames import Frame
 
@@ -27,10 +30,12 @@ def witness(turn: Turn) -> list[Frame]:
     return [Frame(frames.WITNESS, body)]
 
 
-def news(turn: Turn, session: Session) -> list[Frame]:
-    """Our revocation list, for a peer that has an older one."""
+def news(turn: Turn, session: Session, content: Iterable[Frame]) -> list[Frame]:
+    """Our revocation list, for a peer that has an older one, where there is room beside `content`."""
     newest, known = turn.book.newest_crl(), session.peer.crl_sequence or 0
-    if newest is None or newest[0] <= known or len(newest[1]) > _LIST_BYTES:
+    if newest is None or newest[0] <= known:
+        return []
+    if len(newest[1]) > _LIST_BYTES or sum(len(frame.body) for frame in content) > limits.DATA_BYTES // 2:
         return []
     return [Frame(frames.CRL, newest[1])]
 

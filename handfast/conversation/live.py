@@ -20,7 +20,7 @@ from handfast.wire.text import Json
 # Announced for so long each; an answer to one of the last four offers is accepted (section 5.1), a confirm under the last
 # two secrets (section 2).
 RENEWED_EVERY_SECONDS = 60.0
-_OFFERS_REMEMBERED = 4
+OFFERS_REMEMBERED = 4
 _SECRETS_REMEMBERED = 2
 
 # Anybody can send us an n1 in the peer's name: so many answers to a peer are waited for at once, and when there are more,
@@ -177,7 +177,7 @@ def announce(
     secret = ConfirmSecret.make(myself, entropy.octets(48), now)
     return Announcements(
         myself=myself,
-        offers=(myself.offer(entropy.octets(16)), *offers)[:_OFFERS_REMEMBERED] if offering else (),
+        offers=(myself.offer(entropy.octets(16)), *offers)[:OFFERS_REMEMBERED] if offering else (),
         secrets=(secret, *secrets)[:_SECRETS_REMEMBERED],
         renew_at=monotonic + RENEWED_EVERY_SECONDS,
     )

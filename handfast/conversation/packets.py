@@ -10,9 +10,10 @@ from dataclasses import dataclass, replace
 from handfast.conversation import gossip
 from handfast.conversation.model import Closed, Role
 from handfast.conversation.turn import Turn
-from handfast.errors import PeerError, Reason
+from handfast.errors import PeerError, Reason, UsageError
 from handfast.session.v2.session import Session
 from handfast.session.v2.transcript import Transcript
+from handfast.wire import limits
 from handfast.wire.limits import GENERATION_MESSAGES
 from handfast.wire.text import EncodingError, Json, canonical_json, strict_json
 from handfast.wire.v2 import frames
@@ -127,9 +128,16 @@ def data_frame(turn: Turn, question: Callable[[], Json]) -> Frame:
     """A DATA frame with what the user's dialogue says.
 
     Raises:
-        PeerError: the dialogue failed, or what it says is not JSON.
+        PeerError: the dialogue failed, or what it says is not JSON or too large.
     """
-    return Frame(frames.DATA, turn.ask(lambda: canonical_json({"message": question()})))
+    return Frame(frames.DATA, turn.ask(lambda: _data(question())))
+
+
+def _data(message: Json) -> bytes:
+    body = canonical_json({"message": message})
+    if len(body) > limits.DATA_BYTES:
+        raise UsageError(f"the message is too large: {len(body)} bytes, at most {limits.DATA_BYTES} fit")
+    return body
 
 
 def message_of(data: dict[str, Json]) -> Json:

@@ -90,7 +90,10 @@ def _first_that_fires(turn: Turn) -> Transition | None:
         return None  # a conversation of version 2 does not go on in version 1
     if version == 1 and is_message(event) and not _speaks_version_1(turn):
         return None
-    rows = _ROWS[version].get((before.role, before.state, event.intent), ())
+    # an n1 may be a forgery: who is waiting for the rest of it still takes a `confirm` of version 1
+    is_waiting = version == 1 and before.version == 1 and before.state is State.INIT_HS
+    state = State.INIT_READY if is_waiting and is_message(event) else before.state
+    rows = _ROWS[version].get((before.role, state, event.intent), ())
     return next((row for row in rows if row.guard(turn)), None)
 
 

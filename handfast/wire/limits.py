@@ -33,6 +33,9 @@ HANDSHAKE_BYTES = 16 * 1024
 FRAMES = 16
 ALERT_BYTES = 200
 
+# What one DATA frame holds: padding adds an eighth at most, and new keys, a CLOSE and a revocation list find room beside it.
+DATA_BYTES = 32 * 1024
+
 # The name of a deployment stands in every prologue; nobody needs a longer one.
 NETWORK_CHARACTERS = 64
 

@@ -24,8 +24,10 @@ from handfast.cli.demo.results import Agent, Ending, Results, Talk, check_talk
 from handfast.cli.snapshot import AuditLog, PinnedKey, Snapshot
 from handfast.errors import Reason
 from handfast.identity.names import fingerprint
+from handfast.session.v2.suites import CHACHA, CHACHA_KEM
 from handfast.wire.messages import parse_message
 from handfast.wire.text import b64encode, b64url_encode
+from handfast.wire.v2.offers import Selection
 
 KEY = bytes(range(32))
 DEMO = [sys.executable, "-m", "handfast.cli", "demo"]
@@ -202,6 +204,14 @@ def test_what_eve_can_read_of_a_line_is_told_apart_from_what_is_sealed() -> None
     assert (old.kind, old.exchange_key, old.open_bytes, old.sealed_bytes) == ("", None, (), 0)
 
 
+@pytest.mark.parametrize(("suite", "is_post_quantum"), [(CHACHA, False), (CHACHA_KEM, True)])
+def test_a_key_exchange_with_ml_kem_is_known_by_the_selection(suite: int, is_post_quantum: bool) -> None:
+    n1 = shake("b", "a", "n1", bytes(32 + 3 + 1184))
+    n1.message["hs"]["s"] = b64url_encode(Selection(2, suite, bytes(16)).encode())
+    assert (n1.open_bytes, n1.is_post_quantum) == ((32, 1184), is_post_quantum)
+    assert not cycle("a", "b", "x")[2].is_post_quantum
+
+
 IDENTITY = {"alice": b"A" * 32, "bob": b"B" * 32}
 SESSION = {"version": 2, "security": "v2-selfcert", "resumed": False, "suite": "Noise_XX"}
 
@@ -254,6 +264,7 @@ def test_an_identity_key_in_the_clear_fails_the_demo() -> None:
 
 PINS_OF_NOBODY = replace(ending("bob", "alice").snapshot, pins=[])
 PINS_OF_TWO = replace(PINS_OF_NOBODY, pins=[pin("bob"), pin("carol", KEY)])
+PINS_OF_BOTH_VERSIONS = replace(PINS_OF_NOBODY, pins=[pin("bob"), replace(pin("carol", KEY), version=1)])
 GOOD_LOG = ending("bob", "alice").log
 
 
@@ -262,6 +273,7 @@ GOOD_LOG = ending("bob", "alice").log
     [
         ({"snapshot": PINS_OF_NOBODY}, "alice did not pin"),
         ({"snapshot": PINS_OF_TWO}, "alice did not pin"),
+        ({"snapshot": PINS_OF_BOTH_VERSIONS}, "alice did not pin"),
         ({"stored_keys": 1}, "alice holds session keys"),
         ({"log": replace(GOOD_LOG, fault=Fault(3, Why.CHANGED))}, "audit log of alice is broken"),
         ({"log": replace(GOOD_LOG, key=KEY)}, "alice did not sign"),
@@ -274,6 +286,13 @@ GOOD_LOG = ending("bob", "alice").log
 def test_an_agent_that_is_not_left_as_it_should_be_fails_the_demo(changed: dict[str, Any], says: str) -> None:
     with pytest.raises(DemoFailed, match=says):
         results(alice=ending("bob", "alice", **changed)).check()
+
+
+def test_a_conversation_that_nobody_remembers_fails_the_demo() -> None:
+    nothing: dict[str, Any] = {"transcripts": {"initiator": [], "responder": []}}
+    left = {"alice": ending("bob", "alice", **nothing), "bob": ending("alice", "bob", **nothing)}
+    with pytest.raises(DemoFailed, match="do not remember the same"):
+        results(**left).check()
 
 
 def test_a_key_that_is_used_twice_fails_the_demo() -> None:

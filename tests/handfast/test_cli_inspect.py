@@ -145,7 +145,7 @@ def test_a_session_of_version_2_is_shown_with_how_sure_its_peer_is_and_until_whe
     assert initiator["ticket"] == {"until": "2027-01-16T04:00:00.000+00:00", "used": False}
     assert responder["ticket"] == {"until": "2027-01-16T08:00:00.000+00:00", "used": False}
     shown = run("inspect", second_version).out
-    for words in ("Sessions: how sure", "v2-tofu", "v2-pin", "Ticket good for"):
+    for words in ("Sessions: how sure", "v2-tofu", "v2-pin", "Ticket good for", "8 messages, "):
         assert words in shown
     assert max(len(line.rstrip()) for line in shown.splitlines() if str(second_version) not in line) <= 80
 
@@ -159,6 +159,7 @@ def test_a_ticket_is_as_old_as_the_full_handshake_however_often_it_was_renewed(t
     assert initiator["hs_derived_at"] > "2027-01-15T08:00:10"
     assert initiator["ticket"]["until"] == "2027-01-16T04:00:00.000+00:00"
     assert responder["ticket"]["until"] == "2027-01-16T08:00:00.000+00:00"
+    assert "v2-pin, resumed" in run("inspect", database_path(tmp_path, ALICE.agent_id)).out
 
 
 @pytest.mark.parametrize(
@@ -183,6 +184,14 @@ def test_a_ticket_that_is_good_for_nothing_is_not_shown_as_good(
     table = run("inspect", second_version).out.split("Ticket good for")[1]
     rows = [line.rstrip() for line in table.splitlines()[1:3]]
     assert [row.endswith(words) for row in rows] == [True, True]
+
+
+def test_who_never_had_a_session_is_not_among_the_sessions(second_version: Path) -> None:
+    altered(second_version, "UPDATE role_state SET hs_derived_at = NULL WHERE role = 'initiator'")
+    table = run("inspect", second_version).out.split("Ticket good for")[1].split("Pinned keys")[0]
+    assert ("initiator" in table, "responder" in table) == (False, True)
+    altered(second_version, "UPDATE role_state SET hs_derived_at = NULL")
+    assert "Sessions" not in run("inspect", second_version).out
 
 
 def test_the_bytes_of_a_ticket_are_never_shown(second_version: Path) -> None:

@@ -316,7 +316,7 @@ async def test_the_cost_of_a_message_is_measured_with_peers_in_the_database(tmp_
     cost = await cost_with(40, tmp_path)
     assert cost.peers == 40
     assert min(cost.message, cost.first_register, cost.later_register) > 0
-    path = next(tmp_path.glob("HSAgent-*.db"))
+    (path,) = await asyncio.to_thread(lambda: [*tmp_path.glob("HSAgent-*.db")])
     with closing(sqlite3.connect(path)) as database:
         counted = [
             database.execute(f"SELECT count(*) FROM {rows}").fetchone()[0]
@@ -324,7 +324,7 @@ async def test_the_cost_of_a_message_is_measured_with_peers_in_the_database(tmp_
                 "role_state WHERE version = 2 AND sealed_ticket IS NOT NULL",
                 "identity_pin",
                 "audit WHERE event = 'closed'",
-                "audit WHERE event = 'session' AND detail LIKE '%\"version\":2%'",
+                "audit WHERE event = 'session' AND detail LIKE '%\"version\": 2%'",
             )
         ]
     # the 40, and 25 newcomers with whom a conversation in either direction was led to its end

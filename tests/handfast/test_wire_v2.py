@@ -435,7 +435,7 @@ def test_any_plaintext_gives_frames_or_a_peer_error(plaintext: bytes, data: st.D
         b"\x01",
         b"\x01\x00\x00",
         b"\x01\x00\x00\x02a",
-        b"\x0b\x00\x00\x00",  # unknown, and not to be skipped
+        b"\x0c\x00\x00\x00",  # unknown, and not to be skipped
         b"\x00\x00\x00\x01\x01",  # padding that says something
         b"\x00\x00\x00\x00\x01\x00\x00\x00",  # padding that is not at the end
         b"\x04\x00\x00\x00" * (limits.FRAMES + 1),

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 import reporting
-from handfast import congestion, driver, ports, proofs
-from handfast.conversation import v1
+from handfast import announcer, congestion, driver, ports, proofs
+from handfast.conversation import live, v1
 from handfast.conversation.model import Settings
 from handfast.wire import limits
 from summoner.client import _connection, _settings
@@ -58,6 +58,11 @@ CAPS: dict[str, tuple[Cap, ...]] = {
         Cap("proofs of strangers that fail", rate(proofs.FAILED_BY_STRANGERS), "each costs a transaction and a signature to verify; then what strangers claim is passed over unseen"),
         Cap("proofs that fail under ids of known peers", rate(proofs.FAILED_BY_KNOWN), "some hundredths of a core; generous, because forgeries look like what the peer really says until they are verified"),
         Cap("the same, each known peer's own share", rate(proofs.FAILED_BY_EACH), "left to each when forgeries under other ids have used up the above; a message that holds costs nothing"),
+        Cap("`n1` made for offers, and for tickets that are good for nothing", rate(announcer._GREETINGS), "each costs a key pair and, with ML-KEM, another; nothing is kept. Who is not answered now offers again in a second"),
+        Cap("further `n1` answered, where one from the same peer was", rate(announcer._FURTHER_ANSWERS), "each costs a key pair, two key agreements and a line; anybody can say them in a peer's name"),
+        Cap("answers of one peer that are waited for at once", f"{live.ATTEMPTS}", "beyond, one by chance makes room: a single forgery never costs the true one, and a flood has to be lucky"),
+        Cap("sessions of one proven peer that wait for a first packet", f"{live.HALVES}", "one for each of its answers and one for a ticket; the oldest makes room"),
+        Cap("pairs of version 2 in memory", count(driver.PAIRS_LIVE), "a few kilobytes each; then those that are there are served first"),
         Cap("conversations begun at once, in each role", f"{congestion.AT_ONCE}", "what is under way anywhere slows down everybody; one that does not move for a moment counts no more, and strangers cannot take the place kept for known peers"),
         Cap("`confirm` sent to a stranger who does not answer", f"{v1._TRIES_FOR_STRANGERS}", "an invented `register` must not make us say much"),
         Cap("the same answer to a repeated message", f"one in {count(SHIPPED.repeat_gap)} seconds", "honest peers repeat more slowly"),

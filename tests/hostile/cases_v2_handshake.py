@@ -8,7 +8,8 @@ from typing import Any
 from catalogue import WORLD_2, chapter
 from v2_world import End2, Line, World2, accepted, altered, blob, kind, with_blob
 
-from handfast.conversation.model import Verdict
+from handfast.conversation.model import Send, Verdict
+from handfast.driver import Outcome
 from handfast.session.v2.suites import CHACHA
 from handfast.wire.text import Json
 from handfast.wire.v2.offers import Offer, Selection
@@ -78,7 +79,21 @@ async def alter_each_byte(name: str, at_once: int, **party: Any) -> None:
         def some(line: Line, world: World2, number: int = number) -> Iterator[Line]:
             return itertools.islice(altered(line), number, number + at_once)
 
-        await with_insertion(genuine, at, some, again=again, **party)
+        world = await with_insertion(genuine, at, some, again=again, **party)
+        assert not believed(world.link.led_to)
+
+
+def believed(outcomes: list[Outcome]) -> list[Outcome]:
+    """Those in which somebody was taken for whom he claims to be; an `n1` or an `n2` is said to anybody."""
+    for_anybody = ("n1", "n2")
+    return [
+        outcome
+        for outcome in accepted(outcomes)
+        if any(
+            not isinstance(effect, Send) or kind(effect.payload) not in for_anybody
+            for effect in outcome.effects
+        )
+    ]
 
 
 for name in HANDSHAKE:
@@ -206,6 +221,32 @@ async def _(_: Path) -> None:
         genuine = await Genuine.conversation(again=again)
         for at in range(len(genuine.lines)):
             await with_insertion(genuine, at, lambda line, _: forgeries(strangers.lines, line), again=again)
+
+
+@case(
+    "v2-n2-repeated",
+    "Alice's `n2` is repeated twenty times, at once and within ten seconds, before her first packet arrives",
+    "the same `n3` at most; her session waits for the packet, and the conversation closes",
+)
+async def _(_: Path) -> None:
+    for pause in (0.0, 2.0):
+        world = World2()
+        request = await world.begin_and_stop_before(is_first_request)
+        n2 = next(line for line in world.lines if kind(line) == "n2")
+        for _ in range(20):
+            await world.wait(pause / 4)
+            for outcome in await world.link.say(n2):
+                assert {kind(effect.payload) for effect in outcome.effects if isinstance(effect, Send)} <= {
+                    "n3"
+                }
+        assert len({str(line["hs"]) for line in world.bob.take()}) <= 1
+        await world.link.put(world.alice, request)
+        await world.link.settle()
+        assert world.closed() == (1, 1)
+
+
+def is_first_request(line: Line) -> bool:
+    return line["intent"] == "request" and "sec" in line
 
 
 @case(

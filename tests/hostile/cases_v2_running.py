@@ -1,21 +1,31 @@
 """Attacks on running agents of version 2: floods, everything ever said once more, forgeries, and `kill -9`."""
 
+import asyncio
 import json
 import random
 import secrets
+import shutil
+import tempfile
 import uuid
 from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import replace
+from pathlib import Path
 
+from agent_processes import AgentProcess
 from cases_resources import bounded, rows
 from cases_v2_versions import Impostor
 from catalogue import FRESH_2, SHARED_2, chapter
+from secret_scan import found
 from stage import Payload, Stage, register_of
 from v2_world import BLOBS, blob, block, flipped, kind, with_blob
 
-from handfast.adapters.files import new_identity
+from handfast.adapters.files import identity_path, new_identity
+from handfast.adapters.sqlite import SqliteStore
+from handfast.adapters.tables import RoleState
+from handfast.conversation.model import Role
 from handfast.crypto.keys import ExchangeKey
 from handfast.identity.agent_ids import is_self_certifying
+from handfast.identity.file import open_identity
 from handfast.session.v2.parties import Myself
 from handfast.session.v2.responder import ConfirmSecret, make_n1
 from handfast.wire.text import b64url_encode
@@ -90,6 +100,54 @@ async def _(stage: Stage) -> None:
             name, content = block(line)
             garbage = {k: b64url_encode(chance.randbytes(size)) for k in BLOBS if k in content}
             await stage.attacker.say(line | {name: content | garbage})
+
+
+@running(
+    "v2-live-secrets",
+    "whoever can read all that the two have written and said looks for their keys and tickets in it: raw, in hexadecimal digits, "
+    "in base64",
+    "there are none: not in the databases, the logs, the events, on the relay, nor in the identity files",
+)
+async def _(stage: Stage) -> None:
+    secrets_of_both, places = {}, {"relay": "\n".join(stage.relay.recorded)}
+    for agent in (stage.victim, stage.honest):
+        secrets_of_both |= await secrets_of(agent)
+        places |= {f"log of {agent.name}": agent.log, f"events of {agent.name}": json.dumps(agent.events)}
+        places |= {path.name: path.read_bytes() for path in files_of(agent)}  # type: ignore[misc]
+    assert len(secrets_of_both) >= 10
+    assert found(secrets_of_both, places) == []
+    planted, source = next(iter(secrets_of_both.items()))
+    assert found(secrets_of_both, {"log": f"key {planted.hex()}"}) == [f"{source} in log"]
+
+
+def files_of(agent: AgentProcess) -> list[Path]:
+    return [path for path in agent.home.iterdir() if path.is_file()]
+
+
+async def secrets_of(agent: AgentProcess) -> dict[bytes, str]:
+    """What its identity file and its database hold, opened as whoever knows the passphrase opens them."""
+    raw = identity_path(agent.home, agent.name).read_bytes()
+    identity = open_identity(raw, f"passphrase of {agent.name}".encode())
+    held = {
+        identity.signing_key.private_bytes(): "signing key",
+        identity.database_key().reveal(): "database key",
+    }
+    held |= {key.key.private_bytes(): "static key" for key in identity.static_keys}
+    held |= {
+        identity.exchange_key.private_bytes(): "exchange key",
+        f"passphrase of {agent.name}".encode(): "passphrase",
+    }
+    with tempfile.TemporaryDirectory() as copies:
+        for path in files_of(agent):
+            shutil.copy(path, copies)
+        store = SqliteStore(Path(copies) / agent.database().name, identity)
+        await store.open()
+        pairs = await store.run(
+            lambda transaction: transaction._session.find(RoleState, fields=["role", "peer_id"])
+        )
+        states = [await store.load(Role(row["role"]), row["peer_id"]) for row in pairs]
+        await store.close()
+    return held | {state.ticket.resumption.reveal(): "ticket" for state in states if state.ticket is not None}
 
 
 # ---- floods -------------------------------------------------------------------------------------------------------
@@ -177,6 +235,16 @@ async def flood_packets(stage: Stage, count: int) -> None:
         await stage.attacker.say({k: v for k, v in line.items() if k != "hs"} | {"sec": sec})
 
 
+# what is said to strangers and forgers is bounded, too: 100 beginnings at once and 20 a second, and a little of our own
+ANSWERS_BURST, ANSWERS_A_SECOND = 130, 25
+
+
+def answered(stage: Stage) -> tuple[int, int]:
+    """How many `n1` and how many `n2` the victim has said."""
+    kinds = [kind(line) for line in said(stage) if line["from"] == stage.victim.id]
+    return kinds.count("n1"), kinds.count("n2")
+
+
 Flood = Callable[[Stage, int], Coroutine[None, None, None]]
 
 FLOODS: tuple[tuple[str, str, Flood, int, int], ...] = (
@@ -195,13 +263,17 @@ for name, sends, flood, few, many in FLOODS:
             continue
 
         async def check(stage: Stage, flood: Flood = flood, count: int = count) -> None:
+            before, began = answered(stage), asyncio.get_running_loop().time()
             await bounded(stage, flood, count)
             assert rows(stage, "identity_pin") <= 2
+            seconds = asyncio.get_running_loop().time() - began
+            for said_before, said_after in zip(before, answered(stage), strict=True):
+                assert said_after - said_before < ANSWERS_BURST + ANSWERS_A_SECOND * seconds
 
         flooding(
             f"v2-flood-{name}{suffix}",
             sends.format(f"{count:_}".replace("_", " ")),
-            "bounded memory, rows and log; own conversations go on",
+            "bounded memory, rows, log and answers; own conversations go on",
             slow=slow,
         )(check)
 

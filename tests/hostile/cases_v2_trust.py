@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from cases_v2_sessions import INIT, RESP, held_up, sealed
 from catalogue import WORLD_2, chapter
 from fake_world import START, make_identity
-from v2_world import End2, World2, kind
+from v2_world import INIT, RESP, End2, World2, held_up, kind, sealed
 
 from handfast.adapters import trust_store
 from handfast.adapters.sqlite import SqliteStore

@@ -15,7 +15,7 @@ PAGE = Path(__file__).resolve().parent.parent.parent / "docs" / "hostile-cases.m
 
 MODULES = (
     *("parsing", "identity", "handshake", "transport", "conversation", "resources", "storage", "time"),
-    *("v2_handshake", "v2_sessions", "v2_trust", "v2_versions", "v2_running"),
+    *("v2_handshake", "v2_sessions", "v2_keys", "v2_trust", "v2_versions", "v2_running"),
 )
 GROUPS = (
     "Framing and parsing",
@@ -35,7 +35,7 @@ GROUPS = (
 
 # where a case runs, as the page explains it
 SHARED, FRESH, OWN, WORLD = "running agent", "agent of its own", "agents it starts", "fake world"
-SHARED_2, FRESH_2, WORLD_2 = "running v2 agents", "v2 agents of its own", "v2 fake world"
+SHARED_2, FRESH_2, WORLD_2 = "running agent, v2", "agent of its own, v2", "fake world, v2"
 
 Check = Callable[[Any], Awaitable[None]]
 
@@ -103,11 +103,15 @@ What a relay, a participant or the machine can do to an agent, and what comes of
 * **agent of its own**: the same, started for this case alone, because what it does to memory or budgets would disturb others.
 * **agents it starts**: processes started with the files or in the surroundings that the case is about.
 * **fake world**: the same driver and table with a clock that the test moves, for what needs days or exact moments.
+* **v2**: the same with agents of version 2; the other cases are about version 1, spoken between ids of the first generation. In
+  the fake world of version 2, each message can be met at the exact moment when it matters, before or instead of the true one;
+  "at once" means there that the conversation closes with the same messages, and no timer had to help.
 
 After every case the victim is alive, its log holds no traceback and no control character, and it completes a new conversation
 with the honest peer in both directions; nothing was delivered twice.
 
-Beside these, `test_chaos_runs.py` leads up to 200 conversations over a relay that does all of this at random, and
+Beside these, `test_chaos_runs.py` leads up to 200 conversations of either version over a relay that does all of this at random,
+`tests/handfast/test_v2_forward_secrecy.py` gives every long-term key away and opens nothing that was recorded, and
 `test_relay_restarts.py` restarts the relay ten times in a row under conversations, `kill -9` among it: none is lost.
 `test_shares.py` holds the [caps](#caps) to what they promise to known peers.
 """

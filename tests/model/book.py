@@ -234,7 +234,9 @@ class Book(ABC):
             message = read(content, IDS[1 - author])
             if message is None:
                 self.improper[number] = "wire"
-            elif UTTERANCE.encode() in text or not content.keys() <= _MEMBERS:
+            elif not content.keys() <= _MEMBERS or any(
+                UTTERANCE.encode() in part for part in (text, *_blobs(message))
+            ):
                 self.improper[number] = "plaintext"
             self.all_improper |= (number in self.improper) << number
             self.letters.append(Letter(message, said_in))
@@ -260,6 +262,13 @@ def read(content: Json, reader_id: str) -> Message | None:
         return parse_message(content, reader_id)
     except PeerError:
         return None
+
+
+def _blobs(message: Message) -> Iterator[bytes]:
+    for name in ("message", "packet"):  # in the text they are base64
+        blob = getattr(message, name, b"")
+        if isinstance(blob, bytes):
+            yield blob
 
 
 def bits(mask: int) -> Iterator[int]:

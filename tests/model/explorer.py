@@ -43,7 +43,7 @@ from collections.abc import Iterator
 from book import IDS, SIDES, THIRD_ID, A, B
 from modelled_agent import ModelledAgent, Snapshot, model_settings, symbolic_identity
 from moves import Bounds, Moves
-from search import Agents, Result, Search, Successor, World, broken_for_one, honest_run_closes
+from search import Agents, Result, Search, Successor, World, broken_for_one, honest_run
 
 from handfast.adapters.memory import MemoryTransaction
 from handfast.conversation.model import Role, Settings
@@ -171,7 +171,7 @@ class Explorer(Search[Moves]):
             # whoever can show the reference of the last conversation need not wait until it is forgotten
             shown, held = snapshots[A].row.peer_reference, snapshots[B].row.local_reference
             agents = self._patient_agents if held is not None and shown == held else self._agents
-            self._lively[key] = honest_run_closes(agents, snapshots, lambda: self._moves.registers)
+            self._lively[key] = honest_run(agents, snapshots, lambda: self._moves.registers) is not None
         return self._lively[key]
 
     def _takes_register_for_a_reconnect(self, before: Snapshot) -> bool:

@@ -58,12 +58,14 @@ class Session(NamedTuple):
     """What an observer inside the agent notes of one session; never read by the conversation.
 
     `said` holds what was put into messages, in order, and `heard` what was delivered; `peer_key` is the X25519 key of
-    the peer's handshake, in version 2 the name of the session, which follows from both sides' keys.
+    the peer's handshake, in version 2 the name of the session, which follows from both sides' keys; `resumed` is whether
+    it came from a ticket.
     """
 
     key: bytes
     peer_key: str
     version: int = 1
+    resumed: bool = False
     said: tuple[str, ...] = ()
     heard: tuple[str, ...] = ()
     closed: bool = False
@@ -402,8 +404,10 @@ def _noted(
         if not sessions or sessions[-1].key != key:
             sessions = (*sessions, Session(key, row.peer_kx_pub or ""))
     running = None if row.live is None else row.live.session
-    if running is not None and any(isinstance(effect, SessionOpened) for effect in taken.effects):
-        sessions = (*sessions, Session(running.session_id, running.session_id.hex(), version=2))
+    opened = next((effect for effect in taken.effects if isinstance(effect, SessionOpened)), None)
+    if running is not None and opened is not None:
+        key = running.session_id
+        sessions = (*sessions, Session(key, key.hex(), version=2, resumed=opened.resumed))
     closed = any(isinstance(effect, Closed) for effect in taken.effects)
     if not (said or heard or closed):
         return sessions

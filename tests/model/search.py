@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Generic, NamedTuple, TypeVar
 
 from book import IDS, A, Book, Move, bits, read
-from modelled_agent import ModelledAgent, Snapshot
+from modelled_agent import ModelledAgent, Session, Snapshot
 from symbolic import symbolic_cryptography
 
 from handfast.wire.messages import Message
@@ -63,13 +63,15 @@ class Search(ABC, Generic[BookT]):
         book: what can happen.
         agents: A and B.
         stop_early: end with the first violation.
+        stop_at: end with the first violation of this property.
     """
 
-    def __init__(self, book: BookT, agents: Agents, stop_early: bool) -> None:
+    def __init__(self, book: BookT, agents: Agents, stop_early: bool, stop_at: str = "") -> None:
         self.result = Result()
         self._moves = book
         self._agents = agents
         self._stop_early = stop_early
+        self._stop_at = stop_at
         self._parents: dict[World, tuple[World, str] | None] = {}
 
     def run(self) -> Result:
@@ -108,7 +110,7 @@ class Search(ABC, Generic[BookT]):
                     waiting.append(following)
                 for name in broken:
                     self._violated(name, following, (world, label))
-            if self._stop_early and self.result.violations:
+            if (self._stop_early and self.result.violations) or self._stop_at in self.result.violations:
                 return
 
     @staticmethod
@@ -128,10 +130,10 @@ class Search(ABC, Generic[BookT]):
         self.result.violations[name] = trace[::-1]
 
 
-def honest_run_closes(
+def honest_run(
     agents: Agents, snapshots: list[Snapshot], registers: Callable[[], tuple[Message, ...]]
-) -> bool:
-    """Whether these two close a conversation over a network that loses nothing.
+) -> Session | None:
+    """The first session that these two close over a network that loses nothing; None if they never do.
 
     Args:
         agents: A and B.
@@ -149,12 +151,10 @@ def honest_run_closes(
             answer = read({**payload, "from": IDS[side]}, IDS[1 - side])
             if answer is not None:
                 on_the_way.append((1 - side, answer))
-        last = [snapshot.sessions[-1] for snapshot in snapshots if snapshot.sessions]
-        if len(last) == len(snapshots) and {(session.key, session.closed) for session in last} == {
-            (last[0].key, True)
-        }:
-            return True
-    return False
+        a, b = (snapshot.sessions[-1:] for snapshot in snapshots)
+        if a and b and a[0].closed and b[0].closed and a[0].key == b[0].key:
+            return a[0]
+    return None
 
 
 def broken_for_one(snapshot: Snapshot) -> Iterator[str]:

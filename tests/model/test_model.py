@@ -10,11 +10,11 @@ import pytest
 from explorer import explore
 from forgery import EXCEPTIONS
 from moves import Bounds
+from mutants import mutants_of, put
 from search import Result
 from symbolic import CountedEntropy
 
 from handfast.adapters.memory import MemoryTransaction
-from handfast.conversation import step as stepping
 from handfast.conversation import v1
 from handfast.conversation.model import (
     Effect,
@@ -25,7 +25,6 @@ from handfast.conversation.model import (
     RememberHandshake,
     Role,
 )
-from handfast.conversation.turn import Transition
 from handfast.conversation.v1 import TABLE
 from handfast.trust import v1 as trust
 from handfast.wire.v1 import Message
@@ -55,9 +54,6 @@ FOR_MUTANTS = (
     Bounds(conversations=2, crashes=1, forgeries=1),
     Bounds(conversations=2, turns=1, forgeries=1, acquainted=True),
 )
-
-Mutant = tuple[int, str]
-REMOVED, ALWAYS = "without the row", "without its guard"
 
 
 Note = Callable[[str, object], None]
@@ -111,26 +107,7 @@ def _first_violation(transaction: type[MemoryTransaction] = MemoryTransaction) -
     return result
 
 
-def _table_of(mutant: Mutant) -> tuple[Transition, ...]:
-    number, kind = mutant
-    instead = () if kind == REMOVED else (replace(TABLE[number], guard=lambda turn: True),)
-    return (*TABLE[:number], *instead, *TABLE[number + 1 :])
-
-
-def _name(mutant: Mutant) -> str:
-    row = TABLE[mutant[0]]
-    return f"{row.state}, {row.on}, {row.guard.__name__.strip('_')}: {mutant[1]}"
-
-
-def _is_always_open(row: Transition) -> bool:
-    return row.guard.__name__ == "_always"
-
-
-MUTANTS: dict[str, Mutant] = {
-    _name(mutant): mutant
-    for number, row in enumerate(TABLE)
-    for mutant in ((number, REMOVED), *(() if _is_always_open(row) else ((number, ALWAYS),)))
-}
+MUTANTS = mutants_of(TABLE)
 
 # Mutants that no property can tell from the shipped table, and why.
 EQUIVALENT = {
@@ -144,14 +121,14 @@ EQUIVALENT = {
 def test_a_table_without_one_of_its_rows_or_guards_is_found_out(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(stepping._ROWS, 1, stepping._by_event(_table_of(MUTANTS[name])))
+    put(monkeypatch, 1, MUTANTS[name])
     assert _first_violation().violations
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", EQUIVALENT)
 def test_the_mutants_said_to_be_equivalent_still_are(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(stepping._ROWS, 1, stepping._by_event(_table_of(MUTANTS[name])))
+    put(monkeypatch, 1, MUTANTS[name])
     assert _first_violation().violations == {}
 
 
@@ -168,7 +145,7 @@ def test_the_mutants_said_to_be_equivalent_still_are(name: str, monkeypatch: pyt
 def test_without_a_forger_each_loss_violates_the_property_it_serves(
     name: str, expected: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(stepping._ROWS, 1, stepping._by_event(_table_of(MUTANTS[name])))
+    put(monkeypatch, 1, MUTANTS[name])
     result = explore(Bounds(conversations=2, crashes=1))
     print(f"{expected}:", *result.violations.get(expected, ()), sep="\n  ")
     assert expected in result.violations

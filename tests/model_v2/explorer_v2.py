@@ -26,12 +26,14 @@ handshake, no used nonce; the ticket, and whether it is used up.
 4. `nonce`: no nonce and no ticket of the responder brings two handshakes about, across crashes.
 5. `confirmation`: a handshake replaces no session; only a packet under the new keys does.
 6. `forgery`: no forged message changes anything, but for `EXCEPTIONS`, which leave all that was proven as it was.
-   `cost`: what would have been taken before a forged message is taken after it, too.
+   `cost`: what would have been taken before a forged message is taken after it, too; and no message that was on its way
+   for long costs the responder a handshake that has begun since.
 7. `downgrade`: nothing of version 1 that one of the two says moves the other; no session of version 1 is confirmed.
 8. `plaintext`: no message carries an utterance, or a member that is not named; `wire`: the peer can read each.
-9. `liveness`: from both ready (1.), minutes later, an honest network without loss closes a conversation on both sides;
+9. `liveness`: from both ready (1.), minutes later, an honest network without loss closes a conversation on both sides,
+   and one from a ticket if both hold the same;
    `promptness`: so it does if only one of them is ready, and no timer of the other fires.
-   `register`: a responder that holds a ticket, or hears from its peer, is not satisfied by `register`.
+   `register`: a responder that holds an unused ticket, or hears from its peer, is not satisfied by `register`.
 10. `answer`: what was answered and comes again is answered the same, and changes nothing. `retry`: while tries are left,
     and no longer, timers send the same message again. `memory`: what a process remembers of a pair without anything
     live is what is stored, as far as it matters.
@@ -47,7 +49,7 @@ from unittest.mock import patch
 from book import IDS, SIDES, A, B
 from modelled_agent import ModelledAgent, Snapshot, model_settings, symbolic_identity
 from moves_v2 import Bounds, Moves, pin_of
-from search import Agents, Result, Search, Successor, World, broken_for_one, honest_run_closes
+from search import Agents, Result, Search, Successor, World, broken_for_one, honest_run
 
 from handfast.adapters.memory import MemoryTransaction
 from handfast.conversation.model import PeerState, Role, Settings, State
@@ -64,9 +66,10 @@ class Explorer(Search[Moves]):
     Args:
         bounds: how far.
         stop_early: end with the first violation.
+        stop_at: end with the first violation of this property.
     """
 
-    def __init__(self, bounds: Bounds, stop_early: bool = False) -> None:
+    def __init__(self, bounds: Bounds, stop_early: bool = False, stop_at: str = "") -> None:
         def agents(settings: Settings) -> Agents:
             a, b = (
                 symbolic_identity(letter, agent_id, version=2)
@@ -78,7 +81,7 @@ class Explorer(Search[Moves]):
             )
 
         honest = agents(model_settings(bounds.turns, bounds.tries, wait=-1.0))
-        super().__init__(Moves(bounds, honest), honest, stop_early)
+        super().__init__(Moves(bounds, honest), honest, stop_early, stop_at)
         self.bounds = bounds
         self._patient_agents = agents(
             model_settings(bounds.turns, bounds.tries, patience=_FOR_EVER, wait=_FOR_EVER)
@@ -192,7 +195,7 @@ class Explorer(Search[Moves]):
             yield self._can_close(a, ready_b)
 
     def _can_close(self, a: Snapshot, b: Snapshot) -> bool:
-        """Whether two can meet again, over a network that loses nothing, in some minutes."""
+        """Whether two can meet again, over a network that loses nothing, in some minutes; by a ticket if they have one."""
         snapshots = [self._later(side, snapshot) for side, snapshot in ((A, a), (B, b))]
         key = snapshots[A].key(), snapshots[B].key()
         if key not in self._lively:
@@ -200,7 +203,9 @@ class Explorer(Search[Moves]):
             are_ready = a.row.is_ready and b.row.is_ready
             agents = self._patient_agents if are_ready and a.row.ticket is not None else self._agents
             registers = tuple(self._agents[1 - side].offered(snapshots[1 - side]) for side in SIDES)
-            self._lively[key] = honest_run_closes(agents, snapshots, lambda: registers)
+            resumes = a.row.is_ready and _hold_the_same_ticket(a.row, b.row)
+            closed = honest_run(agents, snapshots, lambda: registers)
+            self._lively[key] = closed is not None and closed.resumed >= resumes
         return self._lively[key]
 
     def _later(self, side: int, snapshot: Snapshot) -> Snapshot:
@@ -216,21 +221,28 @@ class Explorer(Search[Moves]):
         return self._agents[side].without_room(later)
 
     def _greets_who_should_know_better(self, a: Snapshot, b: Snapshot) -> bool:
-        holds_ticket = b.row.state is State.RESP_READY and b.row.ticket is not None
+        has_ticket = b.row.ticket is not None and b.row.ticket_used is None
+        holds_ticket = b.row.state is State.RESP_READY and has_ticket
         is_talking = b.row.version == 2 and b.row.state in (State.RESP_EXCHANGE, State.RESP_FINALIZE)
         if not holds_ticket and not is_talking:
             return False
         return self._patient_agents[B].take(b, self._agents[A].offered(a)).sent != ()
 
 
+def _hold_the_same_ticket(a: PeerState, b: PeerState) -> bool:
+    if a.ticket is None or b.ticket is None or b.ticket_used is not None:
+        return False
+    return a.ticket.ticket_id == b.ticket.ticket_id
+
+
 def _essence(row: PeerState) -> tuple[object, ...]:
     return row.state, row.version, row.outgoing, row.ticket, row.ticket_used
 
 
-def explore(bounds: Bounds, stop_early: bool = False) -> Result:
-    """Explore everything within the bounds."""
+def explore(bounds: Bounds, stop_early: bool = False, stop_at: str = "") -> Result:
+    """Explore everything within the bounds; see `Explorer`."""
     with (
         patch.multiple(limits, GENERATION_MESSAGES_SOFT=bounds.rekeyed_after),
         patch.multiple(initiator, _PATIENCE_WITH_THE_SILENT_SECONDS=-1.0),
     ):
-        return Explorer(bounds, stop_early).run()
+        return Explorer(bounds, stop_early, stop_at).run()

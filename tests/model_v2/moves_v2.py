@@ -140,10 +140,13 @@ class Moves(Book):
             yield "downgrade"  # none of the two begins with version 1
         if isinstance(message, N2 | K1) and _session_of(before) is not _session_of(taken.after):
             yield "confirmation"
+        if _has_lost_a_half(before, taken.after):
+            yield "cost"
         is_answered = isinstance(message, N2 | K1 | Packet) and taken.after.row.state is not State.INIT_READY
         if is_answered:
             again = self._agents[side].take(taken.after, message)
-            if again.sent != taken.sent or again.after != taken.after:
+            is_answer = again.sent != () and all(payload in taken.sent for payload in again.sent)
+            if not is_answer or again.after != taken.after:
                 yield "answer"
 
     def _forgery(self, side: int, agent: int, number: int) -> Forgery | None:
@@ -198,6 +201,17 @@ def pin_of(agent: ModelledAgent) -> Pin:
 
 def _session_of(snapshot: Snapshot) -> object:
     return snapshot.row.live and snapshot.row.live.session
+
+
+def _has_lost_a_half(before: Snapshot, after: Snapshot) -> bool:
+    """Whether a half-open session is gone that was not there before the one that was confirmed, if one was."""
+    old, new = before.row.live or Live(), after.row.live or Live()
+    kept = [half.session for half in new.halves]
+    later = [half.session for half in old.halves]
+    if len(after.sessions) > len(before.sessions):
+        names = [session.session_id for session in later]
+        later = later[names.index(after.sessions[-1].key) + 1 :] if after.sessions[-1].key in names else []
+    return any(session not in kept for session in later)
 
 
 def _is_resuming(snapshot: Snapshot) -> bool:

@@ -203,7 +203,7 @@ def _proofs(talk: Talk, line: Overheard, transcript: tuple[int, str]) -> Iterato
         yield f"{first} verified {second} by the key that its id is made of"
         yield f"keys by {talk.sessions[0]['suite']}"
         if talk.is_post_quantum:
-            yield "and by ML-KEM-768: no quantum computer reads this one day"
+            yield "and by ML-KEM-768, against quantum computers to come"
     elif is_first_packet:
         yield f"{second} verified {first} likewise, and opened the message"
     elif line.intent == "conclude":

@@ -22,8 +22,8 @@ from handfast.congestion import RegisterPace
 from handfast.conversation.model import Closed, Party, Role, Settings, role_of
 from handfast.dialogue import Dialogue
 from handfast.driver import Driver
-from handfast.outcomes import Outcome
 from handfast.errors import PeerError
+from handfast.outcomes import Outcome
 from handfast.wire.messages import parse_message
 from handfast.wire.text import Json
 from summoner.protocol.payload import RecoveryError, recover_with_types, wrap_with_types

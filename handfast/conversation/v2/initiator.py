@@ -201,8 +201,7 @@ def accept_n1(turn: Turn) -> None:
         attempts.pop(int(turn.entropy.fraction() * len(attempts)))
     attempts.append(Attempt(begun, digest_of(turn.event), payload))
     turn.change(live=replace(live, attempts=tuple(attempts)))
-    is_first = turn.before.state in (State.INIT_READY, State.INIT_HS) and not is_resuming(turn)
-    _send_handshake(turn, payload, is_first=is_first or is_unproven(turn))
+    _send_handshake(turn, payload, is_first=turn.before.state is State.INIT_READY or is_unproven(turn))
 
 
 def accept_n3(turn: Turn) -> None:
@@ -381,7 +380,7 @@ def _conclude(turn: Turn, session: Session) -> None:
 def _request(turn: Turn, session: Session, said: list[frames.Frame]) -> None:
     content, count = list(said), turn.after.exchange_count + 1
     if count == 1:
-        content += gossip.news(turn, session)
+        content += gossip.news(turn, session, content)
     if session.needs_rekey(turn.now):
         content.append(frames.Frame(frames.REKEY_INIT, session.start_rekey(turn.entropy.exchange_key())))
     nonce, theirs = turn.token(), turn.after.peer_nonce
@@ -394,7 +393,9 @@ def _accept_respond(turn: Turn) -> tuple[Session, Received]:
     received = receive(turn, session)
     generation = session.generation
     if received.rekey_resp is not None:
-        with contextlib.suppress(PeerError):  # it concerns this frame only: what else the packet says is authentic
+        with contextlib.suppress(
+            PeerError
+        ):  # it concerns this frame only: what else the packet says is authentic
             session.finish_rekey(received.rekey_resp, turn.now)
     if session.generation != generation:
         turn.change(ticket=resumption.Ticket.of(session), ticket_used=None)

@@ -43,7 +43,7 @@ _LATE_SECONDS = 30.0
 
 def greets_strangers(turn: Turn) -> bool:
     """Whether an offer is answered in `resp_ready`."""
-    if turn.before.ticket is None:
+    if turn.before.ticket is None or turn.before.ticket_used is not None:
         return True
     # the peer has a ticket, too, and will show it; one that does not for long has lost its memory
     heard = turn.before.last_secure_at
@@ -93,6 +93,11 @@ def concludes_again(turn: Turn) -> bool:
 def closes(turn: Turn) -> bool:
     """Whether the peer closes."""
     return matches_both_references(turn) and is_new(turn)
+
+
+def closes_before_another(turn: Turn) -> bool:
+    """Whether the peer closes, and a half-open session waits already."""
+    return closes(turn) and turn.live.halves != ()
 
 
 def closes_again(turn: Turn) -> bool:
@@ -179,7 +184,9 @@ def open_first_packet(turn: Turn) -> None:
     decision = decide_again(turn, half.peer) if half.resumed else decide(turn, half.peer)
     begin_session(turn, session, decision, resumed=half.resumed)
     received = receive(turn, session)
-    turn.change(exchange_count=1)
+    # what confirms this one may have been on its way for long: the peer may have begun anew since
+    later = turn.live.halves[turn.live.halves.index(half) + 1 :]
+    turn.change(live=replace(turn.live_after, halves=later), exchange_count=1)
     _respond(turn, session, received)
 
 
@@ -216,9 +223,11 @@ def accept_close(turn: Turn) -> None:
         turn, session, "finish", last, your_ref=before.peer_reference, my_ref=before.local_reference
     )
     farewell = Farewell(_packet_digest(turn), payload)
-    consumed = turn.live.fresh_consumed(turn.facts.announcements)
-    turn.change(**CLEARED, live=Live(consumed=consumed, farewell=farewell))
+    consumed, halves = turn.live.fresh_consumed(turn.facts.announcements), turn.live.halves
+    turn.change(**CLEARED, live=Live(halves=halves, consumed=consumed, farewell=farewell))
     turn.send_payload(payload)
+    if halves:  # the peer has begun anew: this `close` was on its way for long
+        turn.start_sending(halves[-1].payload)
 
 
 def say_farewell_again(turn: Turn) -> None:
@@ -287,9 +296,11 @@ def _respond(turn: Turn, session: Session, received: Received) -> None:
     if messages and not mail.is_carried(turn):
         answer.append(data_frame(turn, lambda: turn.party.dialogue.reply(peer_id, messages[-1])))
     if turn.after.exchange_count == 1:
-        answer += gossip.news(turn, session)
+        answer += gossip.news(turn, session, answer)
     if received.rekey_init is not None:
-        with contextlib.suppress(PeerError):  # it concerns this frame only: what else the packet says is authentic
+        with contextlib.suppress(
+            PeerError
+        ):  # it concerns this frame only: what else the packet says is authentic
             body = session.answer_rekey(received.rekey_init, turn.entropy.exchange_key(), turn.now)
             answer.append(frames.Frame(frames.REKEY_RESP, body))
     nonce, theirs = turn.token(), turn.event.header.my_nonce

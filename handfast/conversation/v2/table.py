@@ -11,6 +11,7 @@ from handfast.conversation.v2 import responder as r
 
 _S = State
 _RESPONDING = (_S.RESP_READY, _S.RESP_HALF, _S.RESP_EXCHANGE, _S.RESP_FINALIZE)
+_WITH_HALVES = (_S.RESP_HALF, _S.RESP_EXCHANGE, _S.RESP_FINALIZE)
 # `resp_confirm` and an unproven `init_exchange` are of version 1: anybody can bring them about in the peer's name
 _SHAKING_HANDS = (*_RESPONDING, _S.RESP_CONFIRM)
 _WAITING = (_S.INIT_EXCHANGE, _S.INIT_FINALIZE_PROPOSE)
@@ -40,11 +41,11 @@ TABLE: tuple[Transition, ...] = (
       for state in _SHAKING_HANDS),
     *(row(state, "k1", "it is the one that was answered", r.repeats_the_k1, "send the same `k2` again", r.repeat_k2,
           volatile=True)
-      for state in _SHAKING_HANDS),
+      for state in _WITH_HALVES),
     *(row(state, "k1", "it shows our ticket, unused and in time; refused unless the handshake proves the peer and trust "
           "still agrees", r.shows_our_ticket, "use the ticket up; keep the half-open session; send `k2`", r.accept_k1,
           _HALF.get(state, state))
-      for state in _SHAKING_HANDS),
+      for state in _RESPONDING),
     *(row(state, "k1", "otherwise", parts.always, "the ticket is good for nothing: send `n1`; keep nothing", r.greet,
           volatile=True)
       for state in _SHAKING_HANDS),
@@ -52,7 +53,7 @@ TABLE: tuple[Transition, ...] = (
     *(row(state, "request", "it is under the keys of the half-open session; refused unless it opens", r.confirms_the_half,
           "key confirmed: erase an older session, pin the peer, keep a ticket; deliver, send `respond`; one turn done",
           r.open_first_packet, _S.RESP_EXCHANGE)
-      for state in _RESPONDING),
+      for state in _WITH_HALVES),
     row(_S.RESP_EXCHANGE, "request", "it repeats what was answered last", parts.asks_again,
         "send the same `respond` again", parts.repeat_answer, volatile=True),
     row(_S.RESP_EXCHANGE, "request", "`your_nonce` is our `local_nonce`; refused unless it opens", parts.echoes_our_nonce,
@@ -62,10 +63,13 @@ TABLE: tuple[Transition, ...] = (
         _S.RESP_FINALIZE),
     row(_S.RESP_FINALIZE, "conclude", "it repeats what was answered last", r.concludes_again,
         "send the same `finish` again", parts.repeat_answer, volatile=True),
+    row(_S.RESP_FINALIZE, "close", "as below, and a half-open session waits", r.closes_before_another,
+        "as below; send its `n3` or `k2` again", r.accept_close, _S.RESP_HALF),
     row(_S.RESP_FINALIZE, "close", "both references match; refused unless it opens and both remember the same", r.closes,
         "closed: erase the session, keep the ticket; send `finish` with CLOSED", r.accept_close, _S.RESP_READY),
-    row(_S.RESP_READY, "close", "it repeats the last one", r.closes_again, "send the same `finish` again",
-        r.say_farewell_again, volatile=True),
+    *(row(state, "close", "it repeats the last one", r.closes_again, "send the same `finish` again",
+          r.say_farewell_again, volatile=True)
+      for state in (_S.RESP_READY, _S.RESP_HALF)),
     # initiator: handshakes
     row(_S.INIT_READY, "register", "a ticket is held, and it is time for the next conversation", i.may_resume,
         "send `k1`", i.ask_to_resume, _S.INIT_HS, volatile=True),

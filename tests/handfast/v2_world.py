@@ -22,9 +22,14 @@ from handfast.trust.decision import Policy
 from handfast.wire.messages import parse_message
 from handfast.wire.text import Json, b64url_decode, b64url_encode
 from handfast.wire.v1 import SENTINEL
+from handfast.wire.v2 import frames
+from handfast.wire.v2.frames import Frame, encode_frames
+from handfast.wire.v2.header import Header
+from handfast.wire.v2.messages import Packet, encode_message
 
 Line = dict[str, Any]
 
+INIT, RESP = Role.INITIATOR, Role.RESPONDER
 BLOBS = ("o", "s", "i", "m", "b")
 ROUTING = ("my_nonce", "your_nonce", "my_ref", "your_ref")
 
@@ -107,18 +112,21 @@ class Relay(Link):
 
     Attributes:
         before: what is to be said to everybody before a line arrives; the second argument is its number.
+        led_to: what came of all that was said so.
+        carried: how many lines arrived, but for those.
     """
 
     def __init__(self, *ends: End) -> None:
         super().__init__(*ends)
         self.before: Callable[[Line, int], Iterable[Json]] = lambda line, number: ()
+        self.led_to: list[Outcome] = []
         self.carried = 0
 
     async def put(self, author: End | None, line: Json) -> None:
         if author is not None:
             number, self.carried = self.carried, self.carried + 1
             for extra in list(self.before(line, number)):
-                await self.say(extra)
+                self.led_to += await self.say(extra)
         await super().put(author, line)
 
     async def say(self, line: Json) -> list[Outcome]:
@@ -221,6 +229,11 @@ def kind(line: Line) -> str:
     return str(hs.get("t", line["intent"])) if isinstance(hs, dict) else str(line["intent"])
 
 
+def packets_of(lines: list[Line]) -> list[Line]:
+    """Those that carry a packet of an established session."""
+    return [line for line in lines if "sec" in line]
+
+
 def block(line: Line) -> tuple[str, Line]:
     """The name of its `hs` or `sec`, and that."""
     name = "hs" if "hs" in line else "sec"
@@ -259,3 +272,31 @@ def altered(line: Line) -> Iterator[Line]:
 
 def accepted(outcomes: list[Outcome]) -> list[Outcome]:
     return [outcome for outcome in outcomes if outcome.verdict is Verdict.ACCEPTED]
+
+
+def sealed(world: World2, session: Session, intent: str, message: Any, *more: Frame, **members: str) -> Line:
+    """What Alice, or whoever has her session, says to Bob; or Bob to her."""
+    by, to = (world.alice, world.bob) if session.is_initiator else (world.bob, world.alice)
+    nonce = {"my_nonce": "u" + "A" * 22} if intent in ("request", "respond") else {}
+    header = Header(by.id, to.id, intent, **(nonce | members))
+    data = [] if message is None else [Frame(frames.DATA, b'{"message":"%s"}' % str(message).encode())]
+    packet = session.seal(header.encoded(), encode_frames([*data, *more]))
+    return encode_message(Packet(header, packet)) | {"from": by.id}
+
+
+def header_of(line: Line) -> bytes:
+    members = {key: line.get(key) for key in ("my_nonce", "your_nonce", "my_ref", "your_ref")}
+    return Header(line["from"], line["to"], line["intent"], **members).encoded()
+
+
+async def held_up(world: World2, turn: int) -> tuple[Line, Session, Session]:
+    """A conversation stopped before the `respond` of a turn; that, and both sessions."""
+    count = 0
+
+    def stop(line: Line) -> bool:
+        nonlocal count
+        count += kind(line) == "respond"
+        return count == turn
+
+    line = await world.begin_and_stop_before(stop)
+    return line, world.alice.session(INIT, world.bob), world.bob.session(RESP, world.alice)

@@ -1,0 +1,299 @@
+"""What a review of version 2 found: each was possible once."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from ends_of_2 import End2
+from fake_world import End, FakeClock, Link
+
+from handfast.conversation.live import CONSUMED
+from handfast.conversation.model import PeerState, Role, Settings, State
+from handfast.crypto.keys import Secret
+from handfast.errors import PeerError, Reason
+from handfast.session.v2.session import Session
+from handfast.trust.decision import FirstContact, Mode, Policy
+from handfast.wire.messages import parse_message
+from handfast.wire.text import Json, b64url_encode
+from handfast.wire.v2.header import Header
+from handfast.wire.v2.messages import K1, encode_message
+
+Line = dict[str, Any]
+
+
+class EndOf1(End):
+    """One agent of the first generation, which passes over what it does not know."""
+
+    async def receive(self, content: Json) -> None:
+        if isinstance(content, dict):
+            hs = content.get("hs")
+            if isinstance(hs, dict) and hs.get("v") == 2:
+                if content["intent"] != "register":
+                    return
+                content = {name: value for name, value in content.items() if name != "hs"}
+        await super().receive(content)
+
+
+def register_of(end: End) -> Line:
+    return end.driver.register() | {"from": end.id}
+
+
+async def meet(initiator: End, responder: End, fate: Callable[[Line], int] = lambda line: 1) -> Link:
+    """One conversation, in one direction only."""
+    link = Link(initiator, responder, fate=fate)
+    await responder.receive(register_of(initiator))
+    await link.settle()
+    return link
+
+
+def kind(line: Line) -> str:
+    hs = line.get("hs")
+    return str(hs["t"]) if isinstance(hs, dict) and "t" in hs else str(line["intent"])
+
+
+async def row(end: End, role: Role, peer: End) -> PeerState:
+    return await end.driver.state(role, peer.id)
+
+
+def pose_as(forger: End2, victim: End) -> None:
+    """A forger under another's id, with a key of its own."""
+    identity = replace(forger.made, agent_id=victim.id)
+    forger.made = identity.with_static_key(b"m" * 32, forger.clock.now())
+    forger.driver = forger.new_driver()
+
+
+@pytest.mark.parametrize("jump", ["silence", "suspend"])
+async def test_no_clock_makes_a_used_nonce_good_again(jump: str) -> None:
+    clock = FakeClock()
+    alice, bob = End2("alice", clock), End2("bob", clock)
+    link = await meet(alice, bob)
+    n2 = next(line for line in link.recorded if kind(line) == "n2")
+    n3 = next(line for line in link.recorded if kind(line) == "n3")
+    if jump == "silence":  # nothing is heard, so nothing is renewed
+        clock.seconds += 500.0
+    else:
+        clock.offset += 500.0
+    await bob.receive(n2)
+    assert bob.take() == [n3]
+    assert await bob.state(Role.RESPONDER, alice) is State.RESP_READY
+
+
+async def test_used_nonces_are_forgotten_with_the_secrets_they_were_made_from() -> None:
+    clock = FakeClock()
+    alice, bob = End2("alice", clock), End2("bob", clock)
+    link = await meet(alice, bob)
+    n2 = next(line for line in link.recorded if kind(line) == "n2")
+    before = (await row(bob, Role.RESPONDER, alice)).live
+    assert before is not None
+    assert len(before.consumed) == 1
+    for _ in range(3):
+        clock.seconds += 61.0
+        bob.driver.register()
+    announced = bob.driver._announcer.present(clock.now(), clock.monotonic())
+    assert before.fresh_consumed(announced) == ()
+    assert before.is_spent(announced)
+    bob.take()
+    bob.driver._remember(
+        (Role.RESPONDER, alice.id), replace(await row(bob, Role.RESPONDER, alice), live=None)
+    )
+    await bob.receive(n2)
+    assert bob.take() == []
+    assert await bob.state(Role.RESPONDER, alice) is State.RESP_READY
+
+
+async def test_a_peer_uses_up_a_bounded_number_of_nonces() -> None:
+    clock = FakeClock()
+    alice, bob = End2("alice", clock), End2("bob", clock)
+    for _ in range(CONSUMED + 3):
+        # each time with another offer, as after a restart
+        alice.driver = alice.new_driver()
+        alice.store = type(alice.store)(alice.id)  # type: ignore[call-arg]
+        alice.driver = alice.new_driver()
+        await bob.receive(register_of(alice))
+        for _ in range(2):
+            for line in bob.take():
+                await alice.receive(line)
+            for line in alice.take():
+                if kind(line) != "request":
+                    await bob.receive(line)
+        clock.seconds += 0.5
+    live = (await row(bob, Role.RESPONDER, alice)).live
+    assert live is not None
+    assert len(live.consumed) == CONSUMED
+    assert "quota" in bob.refusals()
+
+
+async def test_a_half_open_session_does_not_overwrite_a_pin_that_was_made_meanwhile() -> None:
+    clock = FakeClock()
+    alice, xenia = End2("alice", clock), End2("xenia", clock, own_id=False)
+    mallory = End2("mallory", clock, own_id=False)
+    pose_as(mallory, xenia)
+    await alice.receive(register_of(mallory))
+    for author, other in ((alice, mallory), (mallory, alice), (alice, mallory)):
+        for line in author.take():
+            await other.receive(line)
+    held_back = mallory.take()
+    assert [kind(line) for line in held_back] == ["request"]
+    await meet(alice, xenia)
+    key = alice.store.identity_pins[xenia.id].identity_public  # type: ignore[attr-defined]
+    assert key == xenia.identity.identity_key.public
+    await alice.receive(held_back[0])
+    assert alice.store.identity_pins[xenia.id].identity_public == key  # type: ignore[attr-defined]
+    assert alice.refusals() == ["pin_conflict"]
+
+
+async def test_an_initiator_ends_a_session_whose_peer_never_answers_a_rekeying(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(*_: object) -> bytes:
+        raise PeerError(Reason.STATE)
+
+    monkeypatch.setattr(Session, "answer_rekey", refuse)
+    clock = FakeClock()
+    alice, bob = End2("alice", clock, Settings(exchanges=2_000)), End2("bob", clock)
+    await meet(alice, bob)
+    assert (alice.closed(Role.INITIATOR), bob.closed(Role.RESPONDER)) == (1, 1)
+    assert alice.refusals() == bob.refusals() == []
+
+
+async def test_a_responder_serves_no_session_beyond_its_time() -> None:
+    clock = FakeClock()
+    alice, bob = End2("alice", clock), End2("bob", clock)
+    link = Link(alice, bob)
+    await bob.receive(register_of(alice))
+    for _ in range(5):  # n1, n2, n3, the first request, its respond
+        link.collect()
+        author, line = link._lines.popleft()
+        await link.put(author, line)
+    link.collect()
+    _, second = link._lines.popleft()
+    assert kind(second) == "request"
+    clock.seconds += 31 * 60.0
+    delivered = len(bob.delivered())
+    await bob.receive(second)
+    assert len(bob.delivered()) == delivered
+    assert bob.refusals() == ["expired"]
+
+
+async def test_both_sides_hold_the_same_ticket_when_keys_changed_in_the_last_turn() -> None:
+    clock = FakeClock()
+    alice, bob = End2("alice", clock, Settings(exchanges=2)), End2("bob", clock)
+
+    link = Link(alice, bob)
+    await bob.receive(register_of(alice))
+    responds = 0
+    for _ in range(50):
+        link.collect()
+        if not link._lines:
+            break
+        author, line = link._lines.popleft()
+        responds += kind(line) == "respond"
+        if kind(line) == "respond" and responds == 1:
+            clock.seconds += 901.0  # the second request asks for new keys, and the next message is `conclude`
+        await link.put(author, line)
+    ours, theirs = (
+        (await row(alice, Role.INITIATOR, bob)).ticket,
+        (await row(bob, Role.RESPONDER, alice)).ticket,
+    )
+    assert ours is not None
+    assert theirs is not None
+    assert ours.generation == theirs.generation == 2
+    assert ours.ticket_id == theirs.ticket_id
+
+
+async def test_a_forged_k1_does_not_keep_an_answer_from_being_repeated() -> None:
+    clock = FakeClock()
+    alice, bob = End2("alice", clock), End2("bob", clock)
+    is_lossy = True
+
+    def fate(line: Line) -> int:
+        return 0 if is_lossy and kind(line) == "respond" else 1
+
+    link = await meet(alice, bob, fate)
+    is_lossy = False
+    announced = alice.driver._announcer.present(clock.now(), clock.monotonic())
+    assert announced is not None
+    header = Header(alice.id, bob.id, "reconnect", your_ref=b64url_encode(bytes(16)))
+    forged = encode_message(K1(header, announced.offers[0], bytes(16), 1, bytes(64))) | {"from": alice.id}
+    for _ in range(40):
+        clock.seconds += 1.0
+        await alice.driver.tick()
+        await bob.receive(forged)
+        bob.driver.outgoing.clear()  # the answers to forgeries, lest they help
+        await link.settle()
+    assert (alice.closed(Role.INITIATOR), bob.closed(Role.RESPONDER)) == (1, 1)
+
+
+async def test_a_ticket_is_shown_where_no_offers_are_made() -> None:
+    clock = FakeClock()
+    alice, bob = End2("alice", clock, own_id=False), End2("bob", clock, own_id=False)
+    await meet(alice, bob)
+    clock.seconds += 60.0
+    alice.party["policy"] = Policy(mode=Mode.COMPAT)
+    await alice.restart()
+    link = Link(alice, bob)
+    await alice.receive(register_of(bob))
+    await link.settle()
+    assert alice.closed(Role.INITIATOR) == 2
+    assert "k1" in [kind(line) for line in link.recorded]
+
+
+async def test_a_forged_n1_costs_no_reference_of_a_version_1_peer() -> None:
+    clock = FakeClock()
+    alice, bob = End2("alice", clock, own_id=False), EndOf1("bob", clock)
+    mallory = End2("mallory", clock, own_id=False)
+    pose_as(mallory, bob)
+    await meet(alice, bob)
+    await Link(alice).advance(clock, 20.0, register_every=None)  # nothing answers its `close`
+    reference = (await row(alice, Role.INITIATOR, bob)).peer_reference
+    assert reference is not None
+    await mallory.receive(register_of(alice))
+    for line in mallory.take():
+        await alice.receive(line)
+    assert await alice.state(Role.INITIATOR, bob) is State.INIT_HS
+    alice.take()
+    await Link(alice).advance(clock, 60.0)
+    assert await alice.state(Role.INITIATOR, bob) is State.INIT_READY
+    assert (await row(alice, Role.INITIATOR, bob)).peer_reference == reference
+    assert (await alice.store.load(Role.INITIATOR, bob.id)).peer_reference == reference
+
+
+async def test_a_state_read_late_does_not_replace_what_a_step_has_left_in_memory() -> None:
+    clock = FakeClock()
+    alice, bob = End2("alice", clock), End2("bob", clock)
+    await bob.receive(register_of(alice))
+    n1 = parse_message(bob.take()[0], alice.id)
+    assert n1 is not None
+    load, gate = alice.store.load, asyncio.Event()
+
+    async def load_late(role: Role, peer_id: str) -> PeerState:
+        known = await load(role, peer_id)
+        if asyncio.current_task() is late:
+            await gate.wait()
+        return known
+
+    alice.store.load = load_late  # type: ignore[method-assign]
+    late = asyncio.create_task(alice.driver.state(Role.INITIATOR, bob.id))
+    await asyncio.sleep(0)
+    await alice.driver.receive(Role.INITIATOR, n1)
+    gate.set()
+    assert (await late).state is State.INIT_HS
+    assert await alice.state(Role.INITIATOR, bob) is State.INIT_HS
+
+
+@pytest.mark.parametrize("demand", ["deny", "certificate", "psk", "first contact"])
+async def test_version_1_is_no_way_round_what_the_operator_demands(demand: str) -> None:
+    clock = FakeClock()
+    bob = EndOf1("bob", clock)
+    party: dict[str, Any] = {
+        "deny": {"policy": Policy(deny=frozenset({bob.id}))},
+        "certificate": {"policy": Policy(require_certificate=True)},
+        "psk": {"psk": Secret(bytes(range(32)))},
+        "first contact": {"policy": Policy(first_contact=FirstContact.SELFCERT)},
+    }[demand]
+    alice = End2("alice", clock, own_id=False, **party)
+    await Link(alice, bob).advance(clock, 5.0)
+    assert alice.delivered() == []
+    assert alice.closed(Role.INITIATOR) == alice.closed(Role.RESPONDER) == 0
