@@ -24,7 +24,7 @@ LETTERS_BYTES = 30 * 1024
 # What became of a letter is kept until so many later ones of the same peer are done with, too.
 SETTLED_KEPT = 256
 
-_RECEIPT_BYTES = STREAM_BYTES + 16
+_RECEIPT_BYTES = STREAM_BYTES + 8
 
 
 class Fate(StrEnum):
@@ -74,17 +74,16 @@ class Receipt:
     """The body of a RECEIPT frame: how far the receiver of a request has come.
 
     Attributes:
-        stream: of the letters in the request.
-        before, taken: the highest number it had taken before that request, and after it.
+        stream: of the letters that it took last.
+        taken: the highest number among them.
     """
 
     stream: bytes
-    before: int
     taken: int
 
     def encode(self) -> bytes:
-        """24 bytes."""
-        return self.stream + self.before.to_bytes(8, "big") + self.taken.to_bytes(8, "big")
+        """16 bytes."""
+        return self.stream + self.taken.to_bytes(8, "big")
 
     @classmethod
     def parse(cls, body: bytes) -> "Receipt":
@@ -93,10 +92,9 @@ class Receipt:
         Raises:
             PeerError: with FORMAT.
         """
-        before, taken = int.from_bytes(body[8:16], "big"), int.from_bytes(body[16:], "big")
-        if len(body) != _RECEIPT_BYTES or before > taken:
+        if len(body) != _RECEIPT_BYTES:
             raise PeerError(Reason.FORMAT, "a RECEIPT frame")
-        return cls(body[:STREAM_BYTES], before, taken)
+        return cls(body[:STREAM_BYTES], int.from_bytes(body[STREAM_BYTES:], "big"))
 
 
 @dataclass(frozen=True, slots=True)

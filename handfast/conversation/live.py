@@ -101,8 +101,7 @@ class Live:
         consumed: the responder's used nonces, kept until the secret they were made from is gone.
         farewell: how the last conversation ended.
         security: how sure it is who the peer of the session is.
-        carried: of the request that waits for an answer, if it carries letters: the highest number of a letter that was
-            ever sent before it, and the numbers of its own.
+        carried: the numbers of the letters in the request that waits for an answer.
         refusals: how often in a row the peer had no room for a letter.
     """
 
@@ -116,7 +115,7 @@ class Live:
     consumed: tuple[Consumed, ...] = ()
     farewell: Farewell | None = None
     security: str = ""
-    carried: tuple[int, tuple[int, ...]] | None = None
+    carried: tuple[int, ...] = ()
     refusals: int = 0
 
     def rest(self) -> None:

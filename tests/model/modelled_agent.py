@@ -272,7 +272,9 @@ class ModelledAgent:
         known = stored if before.row.live is None else before.row
         message = None if isinstance(event, TimerFired | Restarted) else event
         facts = transaction.facts(self.role, message)
-        facts = replace(facts, announcements=self._announcements(before), book=transaction)
+        facts = replace(
+            facts, announcements=self._announcements(before), book=transaction, mail=transaction.mail
+        )
         taken = step(known, event, facts, now, entropy, party)
         if taken.verdict is Verdict.ACCEPTED:
             transaction.commit(durable(taken.state, stored), taken.effects, now)

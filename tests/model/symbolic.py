@@ -157,7 +157,7 @@ class CountedEntropy:
         return f"exchange-{self._letter}-{self._next()}".encode().ljust(32, b".")
 
     def octets(self, size: int) -> bytes:
-        return f"{self._letter}{self._next()}".encode().ljust(size, b".")
+        return hashlib.shake_128(f"{self._letter}{self._next()}".encode()).digest(size)  # any part is unique
 
     def aead_nonce(self) -> bytes:
         return f"{self._letter}{self._next()}".encode().ljust(12, b".")

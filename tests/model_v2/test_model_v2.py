@@ -32,19 +32,16 @@ SMALL = [
     (Bounds(handshakes=2, rekeyed_after=1), 782),
     (Bounds(turns=1, forgeries=1), 3_565),
     (Bounds(turns=1, forgeries=1, acquainted=True), 2_685),
-    (Bounds(turns=1, crashes=1, minutes=1), 8_150),
+    (Bounds(turns=1, crashes=1, minutes=1), 8_342),
     (Bounds(turns=4, tries=5, crashes=1), 1_522),  # turns and tries as they are shipped
 ]
 LARGE = [
-    (Bounds(handshakes=2, crashes=1), 8_416),
-    (Bounds(handshakes=3, turns=1, crashes=1), 62_429),
-    (Bounds(handshakes=2, turns=1, minutes=2), 0),
-    (Bounds(handshakes=2, rekeyed_after=1, crashes=1), 0),
-    (Bounds(handshakes=2, turns=1, forgeries=1), 0),
-    (Bounds(turns=1, forgeries=2), 150_849),
-    (Bounds(turns=1, crashes=1, forgeries=1), 31_407),
-    (Bounds(turns=1, crashes=1, forgeries=1, acquainted=True), 26_104),
-    (Bounds(turns=1, forgeries=1, pins_from_elsewhere=True), 11_004),
+    (Bounds(handshakes=2, crashes=1), 8_817),
+    (Bounds(handshakes=2, rekeyed_after=1, crashes=1), 7_548),
+    (Bounds(turns=1, forgeries=2), 179_711),
+    (Bounds(turns=1, crashes=1, forgeries=1), 33_788),
+    (Bounds(turns=1, crashes=1, forgeries=1, acquainted=True), 26_390),
+    (Bounds(turns=1, forgeries=1, pins_from_elsewhere=True), 14_260),
 ]
 
 # the cheapest first: most mutants fall at once
@@ -102,8 +99,57 @@ def _first_violation() -> Result:
 
 MUTANTS = mutants_of(TABLE)
 
-# Mutants that no property can tell from the shipped table, and why.
-EQUIVALENT: dict[str, str] = {}
+_REFUSES = "what the guard would have ignored the action refuses by itself"
+_SEALED = "the header is sealed and the peer waits for each answer: no other packet can be there"
+_REPEATS = "what is said was said before, and moves nobody"
+_SLOWER = "a `register` or the timer brings the same about, later"
+_LETTERS = "letters are not modelled"
+
+# Guards and rows that no property can tell from their absence, within `FOR_MUTANTS`, and why: by the end of the name.
+_EQUIVALENT = {
+    "n2, carries_our_nonce: without its guard": _REFUSES,
+    "resp_half, k1, shows_our_ticket: without its guard": _REFUSES,
+    "resp_exchange, k1, shows_our_ticket: without its guard": _REFUSES,
+    "resp_finalize, k1, shows_our_ticket: without its guard": _REFUSES,
+    "resp_half, k1, always: without the row": _SLOWER,
+    "resp_exchange, k1, always: without the row": _SLOWER,
+    "resp_finalize, k1, always: without the row": _SLOWER,
+    "resp_half, request, confirms_the_half: without its guard": _REFUSES,
+    "resp_finalize, request, confirms_the_half: without its guard": _REFUSES,
+    "resp_exchange, request, echoes_our_nonce: without its guard": _SEALED,
+    "resp_exchange, conclude, echoes_our_nonce: without its guard": _SEALED,
+    "conclude, concludes_again: without its guard": _REPEATS,
+    "resp_finalize, close, closes: without its guard": _SEALED,
+    "close, closes_again: without its guard": _REPEATS,
+    "init_ready, register, may_resume: without its guard": _REFUSES,
+    "init_ready, n1, may_resume: without the row": _SLOWER,
+    "init_ready, n1, may_begin: without its guard": _REFUSES,
+    "init_hs, n1, is_the_n1_once_more: without the row": _SLOWER,
+    "init_hs, n1, is_another_n1: without its guard": _REFUSES,
+    "n3, answers_an_attempt: without its guard": _REFUSES,
+    "k2, is_resuming: without its guard": _REFUSES,
+    "register, is_waited_for: without its guard": _REPEATS,
+    "register, may_resume_with_the_silent: without the row": _SLOWER,
+    "register, may_resume_with_the_silent: without its guard": _SLOWER,
+    "init_exchange, k2, is_resuming: without the row": _SLOWER,
+    "init_finalize_propose, k2, is_resuming: without the row": _SLOWER,
+    "init_exchange, respond, echoes_our_nonce: without its guard": _SEALED,
+    "respond, continues_with_letters: without the row": _LETTERS,
+    "submit, may_resume: without the row": _LETTERS,
+    "submit, may_resume: without its guard": _LETTERS,
+    "submit, is_exhausted_pausing: without the row": _LETTERS,
+    "submit, is_exhausted_pausing: without its guard": _LETTERS,
+    "submit, may_go_on_at_once: without the row": _LETTERS,
+    "submit, may_go_on_at_once: without its guard": _LETTERS,
+    "timer, may_go_on: without the row": _LETTERS,
+    "timer, is_pausing: without the row": _LETTERS,
+    "init_finalize_propose, respond, asks_again: without its guard": _REPEATS,
+    "finish, shows_our_reference: without its guard": _SEALED,
+    "finish, has_closed: without the row": _SLOWER,
+    "finish, finishes_again: without its guard": _REPEATS,
+    "finish, has_closed: without its guard": _SEALED,
+}
+EQUIVALENT = [name for name in MUTANTS if name.endswith(tuple(_EQUIVALENT))]
 
 
 @pytest.mark.slow
@@ -165,7 +211,7 @@ def test_a_memory_of_used_nonces_that_is_shorter_than_the_life_of_their_secret_i
         return tuple(entry for entry in live.consumed if entry.newest == ours.secrets[0].offer)
 
     monkeypatch.setattr(Live, "fresh_consumed", until_the_next_secret)
-    assert "nonce" in explore(Bounds(handshakes=3, turns=1, tries=1, minutes=1), stop_at="nonce").violations
+    assert "nonce" in explore(Bounds(handshakes=2, turns=1, minutes=1), stop_at="nonce").violations
 
 
 def _shows_a_ticket_used_or_not(turn: Turn) -> bool:

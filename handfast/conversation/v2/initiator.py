@@ -35,7 +35,7 @@ from handfast.wire.v2.messages import digest_of, encode_message
 
 _TRIES_TO_RESUME = 3
 # So long after it was heard and asked once more, a peer that does not answer is taken for another process.
-_PATIENCE_WITH_THE_SILENT_SECONDS = 0.75
+_PATIENCE_WITH_THE_SILENT_SECONDS = 3.0
 # `conclude` and `close` are sent under keys that are good for no request any more.
 _KEPT_FOR_THE_END = 2
 
@@ -353,10 +353,7 @@ def _begin(turn: Turn, session: Session) -> None:
     if not turn.before.is_ready and turn.before.state is not State.INIT_HS:
         turn.emit(GaveUp("the peer began anew"))
     turn.change(peer_nonce=turn.event.header.my_nonce, reconnect_at=None, reconnect_tries=0)
-    if mail.is_carried(turn):
-        _request(turn, session, mail.write_letters(turn, mail.standing(turn)))
-    else:
-        _request(turn, session, [_opening(turn)])
+    _request(turn, session, [] if mail.is_carried(turn) else [_opening(turn)])
 
 
 def _opening(turn: Turn) -> frames.Frame:

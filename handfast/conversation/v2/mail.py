@@ -2,8 +2,9 @@
 
 Only requests carry letters, so their order is given. A letter is a DATA frame with two members beside `message`: `n`, its
 number, and `s`, the stream's name; a RECEIPT frame in the respond says how far the receiver has come. A peer that has lost
-its database begins another stream; one whose database was replaced by an old copy finds out by the receipt, before any
-letter of it is taken for another one (docs/api.md).
+its database begins another stream. The first request of a session carries no letters: whoever writes in an old copy of its
+database, which only a new process and so a new session can, learns by the answer that the receiver has more of its stream
+than it ever wrote, before any new letter is taken for one of those (docs/api.md).
 """
 
 from collections.abc import Iterable
@@ -60,27 +61,24 @@ def is_carried(turn: Turn) -> bool:
 
 
 def standing(turn: Turn) -> Standing:
-    """At the beginning of a conversation: what was sent in earlier ones may or may not be there."""
+    """After a pause: what was sent in earlier conversations may or may not be there."""
     return Standing(_mailbox(turn).marks(turn.before.peer_id))
 
 
 def read_receipt(turn: Turn, received: Received) -> Standing:
     """Learn from an answer what became of the letters in the request."""
     marks, carried = _mailbox(turn).marks(turn.before.peer_id), turn.live.carried
-    if carried is None:
-        return Standing(marks)
-    floor, numbers = carried
     receipt = None if received.receipt is None else Receipt.parse(received.receipt)
     if receipt is None or receipt.stream != marks.stream:
-        return Standing(marks, has_room=False)
-    if receipt.before > floor:
+        return Standing(marks, has_room=not carried)
+    if receipt.taken > marks.sent:
         stream = turn.entropy.octets(STREAM_BYTES)
         turn.emit(StreamLost(stream, marks.sent))
         return Standing(replace(marks, stream=stream), done=marks.sent)
-    delivered = tuple(number for number in numbers if number <= receipt.taken)
+    delivered = tuple(number for number in carried if number <= receipt.taken)
     if delivered:
         turn.emit(LettersDelivered(delivered))
-    return Standing(marks, max(delivered, default=0), delivered, has_room=delivered == numbers)
+    return Standing(marks, max(delivered, default=0), delivered, has_room=delivered == carried)
 
 
 def write_letters(turn: Turn, stand: Standing) -> list[Frame]:
@@ -92,7 +90,7 @@ def write_letters(turn: Turn, stand: Standing) -> list[Frame]:
         expired, unknown = _split(overdue, marks.sent)
         turn.emit(LettersGivenUp(expired, unknown))
     letters = box.letters(peer_id, turn.now, stand.done)
-    carried = (marks.sent, tuple(letter.number for letter in letters)) if letters else None
+    carried = tuple(letter.number for letter in letters)
     turn.change(live=replace(turn.live_after, carried=carried))
     if letters and letters[-1].number > marks.sent:
         turn.emit(LettersSent(letters[-1].number))
@@ -109,7 +107,7 @@ def pause(turn: Turn, stand: Standing) -> None:
         seconds = min(_FIRST_WAIT_FOR_ROOM_SECONDS * 2**refusals, _LONGEST_WAIT_FOR_ROOM_SECONDS)
         refusals += 1
     turn.change(
-        live=replace(turn.live_after, carried=None, refusals=refusals),
+        live=replace(turn.live_after, carried=(), refusals=refusals),
         outgoing=Outgoing({}, sends=0, due_at=turn.now + turn.jittered(seconds), since=turn.now),
     )
 
@@ -118,7 +116,7 @@ def accept(turn: Turn, received: Received) -> tuple[list[Json], list[Frame]]:
     """Deliver what a request says, each letter once.
 
     Returns:
-        What is new in it, and a RECEIPT for its letters, if it has any.
+        What is new in it, and a RECEIPT, if the peer has ever written letters.
 
     Raises:
         PeerError: with FORMAT, the numbers make no sense; with QUOTA, there is no room for a message without one.
@@ -126,14 +124,15 @@ def accept(turn: Turn, received: Received) -> tuple[list[Json], list[Frame]]:
     messages: list[Json] = []
     numbered = [_numbers_of(data) for data in received.data]
     streams = {stream for stream, _ in filter(None, numbered)}
+    peer_id, box = turn.before.peer_id, _mailbox(turn)
+    marks = box.marks(peer_id)
     if not streams:
         require_room(turn, len(received.data))
-        return [message_of(data) for data in received.data], []
+        return [message_of(data) for data in received.data], _receipt(marks.their_stream, marks.taken)
     if len(streams) > 1:
         raise PeerError(Reason.FORMAT, "two streams of letters")
-    stream, peer_id, box = streams.pop(), turn.before.peer_id, _mailbox(turn)
-    marks = box.marks(peer_id)
-    before = taken = marks.taken if marks.their_stream == stream else 0
+    stream = streams.pop()
+    taken = marks.taken if marks.their_stream == stream else 0
     room = box.room(peer_id) if is_carried(turn) else len(numbered)
     last = 0
     for data, place in zip(received.data, numbered, strict=True):
@@ -147,7 +146,7 @@ def accept(turn: Turn, received: Received) -> tuple[list[Json], list[Frame]]:
             break
     if messages:
         turn.emit(Took(stream, taken))
-    return messages, [Frame(frames.RECEIPT, Receipt(stream, before, taken).encode())]
+    return messages, _receipt(stream, taken)
 
 
 def hand_over(turn: Turn, messages: Iterable[Json]) -> None:
@@ -176,6 +175,10 @@ def _mailbox(turn: Turn) -> Mailbox:
 
 def _split(numbers: list[int], sent: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
     return tuple(n for n in numbers if n > sent), tuple(n for n in numbers if n <= sent)
+
+
+def _receipt(stream: bytes, taken: int) -> list[Frame]:
+    return [Frame(frames.RECEIPT, Receipt(stream, taken).encode())] if stream else []
 
 
 def _frame(stream: bytes, letter: Letter) -> Frame:
