@@ -57,7 +57,7 @@ class Marks:
         stream: names ours, 8 bytes; empty where nothing was written yet. Chance makes it, so that whoever has lost its
             database begins another one.
         posted: the highest number that was ever given to a letter.
-        sent: the highest number that was ever sent.
+        sent: the highest number that was ever sent in this stream.
         their_stream: names the peer's, 8 bytes; empty where nothing has come yet.
         taken: the highest number in the peer's that we took.
     """
@@ -163,11 +163,11 @@ class LettersGivenUp:
 class StreamLost:
     """The peer has letters of our stream that we know nothing of: an old copy of our database was put in its place.
 
-    What became of the letters up to number `sent` nobody can tell; the others go into a new stream.
+    What became of the letters up to this number nobody can tell; the others go into a new stream.
     """
 
     stream: bytes
-    sent: int
+    up_to: int
 
 
 MailEffect = Arrived | Took | LettersSent | LettersDelivered | LettersGivenUp | StreamLost

@@ -90,12 +90,12 @@ class MailRows:
             case LettersGivenUp(expired, unknown):
                 self._settle(peer_id, expired, Fate.EXPIRED)
                 self._settle(peer_id, unknown, Fate.UNKNOWN)
-            case StreamLost(stream, sent):
+            case StreamLost(stream, up_to):
                 waiting = self._session.find(
-                    MailOut, where=self._waiting(peer_id) | {"number__lte": sent}, fields=("number",)
+                    MailOut, where=self._waiting(peer_id) | {"number__lte": up_to}, fields=("number",)
                 )
                 self._settle(peer_id, [row["number"] for row in waiting], Fate.UNKNOWN)
-                self._mark(peer_id, stream=stream)
+                self._mark(peer_id, stream=stream, sent=0)
 
     def post(
         self, peer_id: str, body: bytes, *, stream: bytes, now: float, expires_at: float | None

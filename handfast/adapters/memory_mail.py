@@ -93,9 +93,9 @@ class MemoryMailbox:
             case LettersGivenUp(expired, unknown):
                 self._settle(peer_id, expired, Fate.EXPIRED)
                 self._settle(peer_id, unknown, Fate.UNKNOWN)
-            case StreamLost(stream, sent):
-                self._settle(peer_id, [n for n in self._waiting(peer_id) if n <= sent], Fate.UNKNOWN)
-                self._mark(peer_id, stream=stream)
+            case StreamLost(stream, up_to):
+                self._settle(peer_id, [n for n in self._waiting(peer_id) if n <= up_to], Fate.UNKNOWN)
+                self._mark(peer_id, stream=stream, sent=0)
 
     def post(
         self, peer_id: str, body: bytes, *, stream: bytes, now: float, expires_at: float | None

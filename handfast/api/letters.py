@@ -111,9 +111,9 @@ class Letters:
             case LettersGivenUp(expired, unknown):
                 self._settle(peer_id, expired, Fate.EXPIRED)
                 return self._settle(peer_id, unknown, Fate.UNKNOWN)
-            case StreamLost(_, sent):
-                sent_ones = [number for number in self._open.get(peer_id, {}) if number <= sent]
-                return self._settle(peer_id, sent_ones, Fate.UNKNOWN)
+            case StreamLost(_, up_to):
+                lost = [number for number in self._open.get(peer_id, {}) if number <= up_to]
+                return self._settle(peer_id, lost, Fate.UNKNOWN)
             case Paused(posted) if self._newest.get(peer_id, posted + 1) <= posted:
                 del self._newest[peer_id]
             case _:

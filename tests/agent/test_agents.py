@@ -90,7 +90,10 @@ async def test_two_agents_meet_talk_close_and_reconnect(relay: Relay, tmp_path: 
         await closed_both_ways(alice, bob, count=2)
         for agent, other in ((alice, bob), (bob, alice)):
             assert agent.count("peer_seen", peer=other.id) == 1
-            assert agent.count("session", peer=other.id, role="initiator", version=2, security="v2-selfcert") >= 2
+            assert (
+                agent.count("session", peer=other.id, role="initiator", version=2, security="v2-selfcert")
+                >= 2
+            )
             assert agent.count("session", peer=other.id, role="initiator", resumed=True) >= 1
             assert agent.count("delivered", role="responder", message="How are you?", peer=other.id) >= 8
             assert agent.count("delivered", role="initiator", message="I am OK!", peer=other.id) >= 8

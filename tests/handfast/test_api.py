@@ -395,6 +395,7 @@ async def test_lines_end_with_their_relay() -> None:
             await closing
 
 
+@pytest.mark.timeout(60)  # a peer that is killed is waited for by the timers of whoever talks to it
 async def test_processes_that_are_killed_lose_and_repeat_nothing(tmp_path: Path) -> None:
     got: list[int] = []
     async with Relay.listening("127.0.0.1", 0) as relay:

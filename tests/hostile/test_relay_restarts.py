@@ -110,7 +110,9 @@ def messages(agent: AgentProcess, peer: AgentProcess, role: str) -> list[str]:
 
 
 @pytest.mark.parametrize("version", [1, 2])
-async def test_ten_restarts_in_a_row_lose_no_conversation_and_no_message(tmp_path: Path, version: int) -> None:
+async def test_ten_restarts_in_a_row_lose_no_conversation_and_no_message(
+    tmp_path: Path, version: int
+) -> None:
     config = tmp_path / "client.json"
     config.write_text(json.dumps(QUICK))
     # one conversation in each direction, slow enough to outlast the relays, and no second one

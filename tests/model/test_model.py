@@ -10,9 +10,9 @@ import pytest
 from explorer import explore
 from forgery import EXCEPTIONS
 from moves import Bounds
-from mutants import mutants_of, put
 from search import Result
 from symbolic import CountedEntropy
+from thinned_tables import mutants_of, put
 
 from handfast.adapters.memory import MemoryTransaction
 from handfast.conversation import v1
@@ -203,5 +203,5 @@ def test_without_pins_a_stranger_moves_an_acquaintance(monkeypatch: pytest.Monke
 
 
 def test_a_message_in_the_clear_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(v1, "_seal", lambda turn, message: {"message": message})
+    monkeypatch.setattr(v1, "_seal", lambda turn, message, *_: {"message": message})
     assert "plaintext" in explore(Bounds()).violations

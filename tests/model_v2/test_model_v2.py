@@ -10,9 +10,9 @@ import pytest
 from explorer_v2 import explore
 from forgery_v2 import EXCEPTIONS
 from moves_v2 import Bounds
-from mutants import mutants_of, put
 from search import Result
 from symbolic import LoadedKey
+from thinned_tables import mutants_of, put
 
 from handfast.conversation import v1
 from handfast.conversation.live import Announcements, Consumed, Live

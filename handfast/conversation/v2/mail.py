@@ -69,12 +69,12 @@ def read_receipt(turn: Turn, received: Received) -> Standing:
     """Learn from an answer what became of the letters in the request."""
     marks, carried = _mailbox(turn).marks(turn.before.peer_id), turn.live.carried
     receipt = None if received.receipt is None else Receipt.parse(received.receipt)
+    if receipt is not None and (up_to := _lost_up_to(marks, receipt, carried)):
+        stream = turn.entropy.octets(STREAM_BYTES)
+        turn.emit(StreamLost(stream, up_to))
+        return Standing(replace(marks, stream=stream, sent=0), done=up_to)
     if receipt is None or receipt.stream != marks.stream:
         return Standing(marks, has_room=not carried)
-    if receipt.taken > marks.sent:
-        stream = turn.entropy.octets(STREAM_BYTES)
-        turn.emit(StreamLost(stream, marks.sent))
-        return Standing(replace(marks, stream=stream), done=marks.sent)
     delivered = tuple(number for number in carried if number <= receipt.taken)
     if delivered:
         turn.emit(LettersDelivered(delivered))
@@ -175,6 +175,14 @@ def _mailbox(turn: Turn) -> Mailbox:
 
 def _split(numbers: list[int], sent: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
     return tuple(n for n in numbers if n > sent), tuple(n for n in numbers if n <= sent)
+
+
+def _lost_up_to(marks: Marks, receipt: Receipt, carried: tuple[int, ...]) -> int:
+    """The highest number that a former self of ours may have used for a letter that the peer has; 0: there was none."""
+    if receipt.stream == marks.stream:
+        return min(receipt.taken, marks.posted) if receipt.taken > marks.sent else 0
+    # after ours the peer was written another stream; before ours is what it shows to one who has lost her database
+    return marks.posted if marks.sent and not carried else 0
 
 
 def _receipt(stream: bytes, taken: int) -> list[Frame]:
