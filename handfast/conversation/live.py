@@ -96,7 +96,7 @@ class Live:
         transcript: what was said in it so far; None where nothing was.
         attempts: the initiator's unanswered n2.
         resuming: the initiator's unanswered k1.
-        nudge: when what is being sent was made, and when it was repeated because the peer was heard again.
+        nudge: when what is being sent was made, when it was last repeated because the peer was heard again, and how often.
         halves: the responder's sessions that wait for a first packet, the newest last; one of them gets it.
         consumed: the responder's used nonces, kept until the secret they were made from is gone.
         farewell: how the last conversation ended.
@@ -110,7 +110,7 @@ class Live:
     transcript: Transcript | None = None
     attempts: tuple[Attempt, ...] = ()
     resuming: ResumptionAttempt | None = None
-    nudge: tuple[float, float] | None = None
+    nudge: tuple[float, float, int] | None = None
     halves: tuple[Half, ...] = ()
     consumed: tuple[Consumed, ...] = ()
     farewell: Farewell | None = None

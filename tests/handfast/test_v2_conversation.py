@@ -94,7 +94,7 @@ async def test_a_peer_that_restarts_while_the_other_waits_is_found_within_second
     await link.register()
     link.fate = lambda line: 1
     await (alice if who == "alice" else bob).restart()
-    await link.advance(clock, 8)
+    await link.advance(clock, 12)
     assert min(closed(alice, bob)) >= 1, "nobody waits for half a minute"
 
 

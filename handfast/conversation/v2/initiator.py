@@ -35,7 +35,9 @@ from handfast.wire.v2.messages import digest_of, encode_message
 
 _TRIES_TO_RESUME = 3
 # So long after it was heard and asked once more, a peer that does not answer is taken for another process.
-_PATIENCE_WITH_THE_SILENT_SECONDS = 3.0
+_PATIENCE_WITH_THE_SILENT_SECONDS = 1.0
+# The answer to one may be lost: a relay that comes and goes must not end a conversation that both remember.
+_NUDGES = 3
 # `conclude` and `close` are sent under keys that are good for no request any more.
 _KEPT_FOR_THE_END = 2
 
@@ -72,7 +74,8 @@ def is_unproven(turn: Turn) -> bool:
 def is_waited_for(turn: Turn) -> bool:
     """Whether the peer is there again, and what we said last was repeated in vain: the relay may have been away."""
     outgoing = turn.before.outgoing
-    return outgoing is not None and outgoing.sends > 1 and _nudged_at(turn) is None and gap_has_passed(turn)
+    is_repeated = outgoing is not None and outgoing.sends > 1
+    return is_repeated and _nudges(turn) < _NUDGES and gap_has_passed(turn)
 
 
 def may_resume_with_the_silent(turn: Turn) -> bool:
@@ -178,7 +181,7 @@ def nudge(turn: Turn) -> None:
     """Say it once more, now that somebody hears it."""
     outgoing = turn.before.outgoing
     if outgoing is not None:
-        turn.change(live=replace(turn.live, nudge=(outgoing.since, turn.now)))
+        turn.change(live=replace(turn.live, nudge=(outgoing.since, turn.now, _nudges(turn) + 1)))
         turn.repeat_answer()
 
 
@@ -329,15 +332,17 @@ def _attempt_before_n3(turn: Turn) -> Attempt | None:
     return next((attempt for attempt in turn.live.attempts if attempt.handshake.nonce == nonce), None)
 
 
-def _nudged_at(turn: Turn) -> float | None:
-    """When what we are saying was repeated because the peer was heard again."""
+def _nudges(turn: Turn) -> int:
+    """How often what we are saying was repeated because the peer was heard again."""
     nudge, outgoing = turn.live.nudge, turn.before.outgoing
-    return nudge[1] if nudge is not None and outgoing is not None and nudge[0] == outgoing.since else None
+    return nudge[2] if nudge is not None and outgoing is not None and nudge[0] == outgoing.since else 0
 
 
 def _is_silent(turn: Turn) -> bool:
-    at = _nudged_at(turn)
-    return at is not None and abs(turn.now - at) >= _PATIENCE_WITH_THE_SILENT_SECONDS
+    nudge = turn.live.nudge
+    if nudge is None or _nudges(turn) < _NUDGES:
+        return False
+    return abs(turn.now - nudge[1]) >= _PATIENCE_WITH_THE_SILENT_SECONDS
 
 
 def _send_handshake(turn: Turn, payload: dict[str, Json], *, is_first: bool) -> None:
