@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import pytest
@@ -13,6 +13,7 @@ from handfast.conversation.model import Role, Settings, State
 from handfast.dialogue import Dialogue
 from handfast.errors import StorageError
 from handfast.session.v1 import make_hs, seal
+from handfast.trust.decision import FirstContact, Policy
 from handfast.wire.text import b64encode
 
 INIT, RESP = Role.INITIATOR, Role.RESPONDER
@@ -653,3 +654,15 @@ async def test_one_pair_whose_storage_fails_does_not_hold_up_the_others() -> Non
                 await alice.receive(line)
     assert failures > 5
     assert alice.closed(INIT) == 1
+
+
+async def test_who_was_met_before_is_no_first_contact() -> None:
+    clock, (alice, bob), link = world(reconnect_every=5.0)
+    await link.register()
+    assert alice.closed(INIT) == 1
+    for end in (alice, bob):
+        party = replace(end.driver._party, policy=Policy(first_contact=FirstContact.REFUSE))
+        end.driver._party = party
+    await link.advance(clock, 30)
+    assert alice.closed(INIT) >= 2
+    assert alice.refusals() == bob.refusals() == []

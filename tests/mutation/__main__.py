@@ -26,7 +26,10 @@ _CORE = "tests/handfast/"
 # which tests stand for a file: quick ones, the likeliest to fail first
 TESTS = {
     "handfast/conversation/v1.py": (
-        *(f"{_CORE}test_{name}.py" for name in ("steps_v1", "table", "conversation", "lossy_link")),
+        *(
+            f"{_CORE}test_{name}.py"
+            for name in ("steps_v1", "table", "conversation", "v2_review", "lossy_link")
+        ),
         "tests/model/test_model.py::test_the_table_keeps_its_promises_within_small_bounds",
     ),
     "handfast/session/v1.py": (f"{_CORE}test_session_v1.py", f"{_CORE}test_steps_v1.py"),
