@@ -164,11 +164,11 @@ class Driver:
     async def state(self, role: Role, peer_id: str) -> PeerState:
         """The committed state of a pair."""
         pair = role, peer_id
-        known = self._live.get(pair) or self._states.get(pair)
+        known = self._in_memory(pair)
         if known is None:
             stored = await self._store.load(role, peer_id)
             # an event may have had its turn meanwhile; what it left in memory must not be lost
-            known = self._live.get(pair) or self._states.get(pair) or stored
+            known = self._in_memory(pair) or stored
             if known is stored:
                 self._remember(pair, known)
         elif known.live is None:
@@ -261,8 +261,11 @@ class Driver:
         return sum(
             state.state in _UNDER_WAY
             for pair in self._timers.pairs()
-            if (state := self._live.get(pair) or self._states.get(pair)) is not None
+            if (state := self._in_memory(pair)) is not None
         )
+
+    def _in_memory(self, pair: Pair) -> PeerState | None:
+        return self._live.get(pair) or self._states.get(pair)
 
     def _row_for(self, known: PeerState, event: Event) -> Transition | None:
         now = self._clock.now()

@@ -14,7 +14,6 @@ from handfast.errors import PeerError, Reason, UsageError
 from handfast.session.v2.session import Session
 from handfast.session.v2.transcript import Transcript
 from handfast.wire import limits
-from handfast.wire.limits import GENERATION_MESSAGES
 from handfast.wire.text import EncodingError, Json, canonical_json, strict_json
 from handfast.wire.v2 import frames
 from handfast.wire.v2.frames import Close, Frame
@@ -101,7 +100,7 @@ def send_packet(
     header = Header(turn.before.self_id, turn.before.peer_id, intent, **members)
     # what does not fit into a line is the dialogue's failure
     plaintext = turn.ask(lambda: frames.encode_frames(content))
-    if session.next_counter >= GENERATION_MESSAGES:
+    if session.next_counter >= limits.GENERATION_MESSAGES:
         raise PeerError(Reason.EXPIRED)
     packet = session.seal(header.encoded(), plaintext)
     transcript = _transcript(turn)

@@ -34,7 +34,7 @@ from handfast.wire.v2 import frames
 from handfast.wire.v2.messages import digest_of, encode_message
 
 _TRIES_TO_RESUME = 3
-# So long after it was heard and asked once more, a peer that does not answer is taken for another process.
+# So long after it was asked for the last time, a peer that is heard and does not answer is taken for another process.
 _PATIENCE_WITH_THE_SILENT_SECONDS = 1.0
 # The answer to one may be lost: a relay that comes and goes must not end a conversation that both remember.
 _NUDGES = 3
