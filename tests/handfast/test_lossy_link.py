@@ -15,15 +15,16 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from handfast.congestion import MOST_SLOWNESS
 from handfast.conversation.model import Closed, Delivered, Role, SessionOpened, Settings
 
 INIT, RESP = Role.INITIATOR, Role.RESPONDER
 TURNS = 2
 
-# longer than all tries of any state together
-UNTIL_HOME_SECONDS = 60
-# a responder that insists on a reference its peer has lost takes `register` for an answer after 60 s
-UNTIL_NEXT_CONVERSATION_SECONDS = 120
+# longer than all tries of any state together, where much was lost before and every wait has grown
+UNTIL_HOME_SECONDS = round(60 * MOST_SLOWNESS)
+# a responder that insists on a reference its peer has lost takes `register` for an answer 60 s later
+UNTIL_NEXT_CONVERSATION_SECONDS = UNTIL_HOME_SECONDS + 60
 
 whose = st.integers(0, 1)
 positions = st.integers(0, 1000)
@@ -196,6 +197,8 @@ class LossyLink(RuleBasedStateMachine):
         for _ in range(UNTIL_HOME_SECONDS):
             self.time_passes(1.0)
             self.on_their_way.clear()
+            if not any(self.run(end.store.unfinished()) for end in self.ends):
+                break
         for end in self.ends:
             assert self.run(end.store.unfinished()) == []
             assert end.driver.under_way() == 0
@@ -207,8 +210,10 @@ class LossyLink(RuleBasedStateMachine):
                 self.registers(who)
             self.all_arrive_in_order()
             self.time_passes(1.0)
-        after = [end.closed(role) for end in self.ends for role in Role]
-        assert all(now > then for now, then in zip(after, before, strict=True))
+            after = [end.closed(role) for end in self.ends for role in Role]
+            if all(now > then for now, then in zip(after, before, strict=True)):
+                return
+        raise AssertionError(f"closed before: {before}, and now: {after}")
 
 
 class TestLossyLink(LossyLink.TestCase):  # type: ignore[name-defined, misc]
