@@ -41,7 +41,7 @@ fuzz: $(READY) ## search for input that breaks a parser; FUZZ_SECONDS=20 for eac
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --only-binary :all: --group fuzz || true
 	@$(BIN)/python -m fuzz --seconds $(FUZZ_SECONDS)
 
-mutants: $(READY) ## does a test fail for every small wrong change to a check? ten minutes
+mutants: $(READY) ## does a test fail for every small wrong change to a check? some 25 minutes
 	@$(BIN)/python tests/mutation
 
 check: $(READY) ## formatter, linter, types, import contracts

@@ -37,7 +37,13 @@ ROOMS = {
     "handfast.adapters": ("handfast/adapters",),
     "handfast.conversation": ("handfast/conversation", "dataclasses.py", "handfast/trust"),
     "handfast.session, wire": ("handfast/session", "handfast/wire"),
-    "handfast.driver": ("handfast/driver", "asyncio", "handfast/budget"),
+    "handfast.driver": (
+        "handfast/driver",
+        "handfast/gatekeeper",
+        "handfast/pairs",
+        "asyncio",
+        "handfast/budget",
+    ),
 }
 
 

@@ -3,11 +3,11 @@
 from pathlib import Path
 
 from handfast.conversation.diagram import markdown
-from handfast.conversation.v1 import TABLE as TABLE_1
+from handfast.conversation.v1.table import TABLE as TABLE_1
 from handfast.conversation.v2.table import TABLE as TABLE_2
 
 PAGES = {
-    "protocol-v1.md": ("handfast/conversation/v1.py", TABLE_1),
+    "protocol-v1.md": ("handfast/conversation/v1/table.py", TABLE_1),
     "protocol-v2.md": ("handfast/conversation/v2/table.py", TABLE_2),
 }
 END = "<!-- end of the generated part -->"

@@ -5,66 +5,40 @@ until the transaction that decided it is committed; the agent takes it from ther
 """
 
 import asyncio
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
 
 from handfast.announcer import Announcer
 from handfast.audit import STARTED, STOPPED
-from handfast.budget import Budget
-from handfast.congestion import Admission
+from handfast.conversation.effects import Learned, Send
 from handfast.conversation.model import (
     Event,
     Facts,
-    GaveUp,
-    Learned,
     Outgoing,
     Party,
     PeerState,
     Restarted,
     Role,
-    Send,
     State,
     Step,
     Submitted,
     TimerFired,
     Verdict,
-    is_of_version_2,
 )
+from handfast.conversation.packets import require_genuine
 from handfast.conversation.step import firing_row, step
 from handfast.conversation.turn import Transition
-from handfast.conversation.v2.responder import greet
 from handfast.errors import PeerError, Reason, StorageError
-from handfast.outcomes import Outcome, audit_entries, durable, is_a_first_pin, outcome_of
+from handfast.gatekeeper import Gatekeeper, would_begin
+from handfast.outcomes import Outcome, Refusals, audit_entries, durable, outcome_of
+from handfast.pairs import Pairs
 from handfast.ports import Clock, Entropy, Store, Transaction
-from handfast.proofs import FailedProofs
-from handfast.schedule import Pair, Timers, Turns
+from handfast.schedule import Timers, Turns
 from handfast.wire.messages import Message
 from handfast.wire.text import Json, b64encode
 from handfast.wire.v1 import FOR_RESPONDER, is_agent_id
-from handfast.wire.v2.messages import K1, N1, Offered
-
-# States are read for every line of the relay; this many pairs are answered without asking the database.
-CACHED_PAIRS = 16_384
-
-# Sessions of version 2, and what keeps an old handshake from being used again, are kept in memory only: so many pairs, of a
-# few kilobytes each. What nothing depends on any more makes room; then the pairs that are there are served first.
-PAIRS_LIVE = 16_384
-
-# A hostile peer can be refused as fast as it can write; what is kept and told of that is bounded: a burst, then so many a
-# second. Refusals over who a key belongs to are counted apart: noise must not hide that somebody poses as a known peer.
-REFUSALS_TOLD = (50, 2.0)
-_ABOUT_WHO = frozenset({Reason.KEY_CHANGED, Reason.KEY_UNDER_TWO_IDS, Reason.OWN_KEY_REFLECTED})
-
-# Each handshake with a stranger costs us key pairs, a signature and rows; who is not served now registers again in a second.
-HANDSHAKES_WITH_STRANGERS = (100, 20.0)
-
-# Each peer who proves a key leaves rows for good: its pin, its two states, its history, about a kilobyte. Keys and ids come
-# for free, so after a fleet larger than one machine can serve, those who were never heard of wait: less than 9 MB a day.
-NEWCOMERS = (1_000, 0.1)
-
-# Each turn of a conversation leaves rows until it ends, and v1 leaves the end to the initiator. Four are usual.
-TURNS_OF_A_CONVERSATION = 1_000
+from handfast.wire.v2.messages import N1, Packet
 
 # The wall clock's distance from the monotonic one is looked at in each tick; so many seconds at once are an event.
 CLOCK_STEP_NOTED = 2.0
@@ -72,12 +46,12 @@ CLOCK_STEP_NOTED = 2.0
 # So many timers are served before others get their turn.
 TIMERS_PER_TICK = 32
 
-_PROVING = frozenset({"confirm", "request", "respond", "n1", "n2", "n3", "k1", "k2"})
-_BEGINNING = frozenset({"register", "reconnect", "confirm", "n1", "n2", "k1"})
 _OTHER = {Role.INITIATOR: Role.RESPONDER, Role.RESPONDER: Role.INITIATOR}
 _UNDER_WAY = frozenset(
     {State.INIT_EXCHANGE, State.INIT_FINALIZE_PROPOSE, State.RESP_EXCHANGE, State.RESP_FINALIZE}
 )
+# who writes letters pauses as long as it likes, and its reader cannot end the conversation
+_ENDS_SOON = _UNDER_WAY - {State.RESP_EXCHANGE}
 
 
 class Driver:
@@ -93,7 +67,7 @@ class Driver:
 
     Attributes:
         outgoing: messages to be handed to the sender, oldest first; whoever sends them takes them out.
-        winding_down: when true, no new conversation is begun; those under way go on.
+        winding_down: when true, no new conversation is begun, and nobody is wanted; those under way go on.
     """
 
     def __init__(
@@ -108,6 +82,7 @@ class Driver:
     ) -> None:
         self.outgoing: deque[dict[str, Json]] = deque()
         self.winding_down = False
+        self._leave_at = 0.0
         self._store = store
         self._clock = clock
         self._entropy = entropy
@@ -116,16 +91,11 @@ class Driver:
         self._software = software
         self._wants = wants
         self._clock_ahead = clock.now() - clock.monotonic()
-        self._states: OrderedDict[Pair, PeerState] = OrderedDict()
+        self._pairs = Pairs()
         self._timers = Timers()
-        self._refusals = Budget(*REFUSALS_TOLD, clock.monotonic())
-        self._refusals_about_who = Budget(*REFUSALS_TOLD, clock.monotonic())
-        self._strangers = Budget(*HANDSHAKES_WITH_STRANGERS, clock.monotonic())
-        self._newcomers = Budget(*NEWCOMERS, clock.monotonic())
-        self._failed_proofs = FailedProofs(clock.monotonic())
-        self._admission = Admission()
-        self._announcer = Announcer(party, entropy, clock.monotonic())
-        self._live: dict[Pair, PeerState] = {}
+        self._refusals = Refusals(clock.monotonic())
+        self._gatekeeper = Gatekeeper(clock.monotonic())
+        self._announcer = Announcer(party, entropy)
         self._turns = Turns()
         self._running: set[asyncio.Task[Outcome]] = set()
 
@@ -163,16 +133,13 @@ class Driver:
 
     async def state(self, role: Role, peer_id: str) -> PeerState:
         """The committed state of a pair."""
-        pair = role, peer_id
-        known = self._in_memory(pair)
+        known = self._pairs.get((role, peer_id))
         if known is None:
             stored = await self._store.load(role, peer_id)
             # an event may have had its turn meanwhile; what it left in memory must not be lost
-            known = self._in_memory(pair) or stored
+            known = self._pairs.get((role, peer_id)) or stored
             if known is stored:
-                self._remember(pair, known)
-        elif known.live is None:
-            self._states.move_to_end(pair)
+                self._pairs.put(known)
         return known
 
     def register(self, *, anew: bool = False) -> dict[str, Json]:
@@ -197,17 +164,28 @@ class Driver:
         known = await self.state(role, message.sender)
         ignored = outcome_of(known, message.intent, Step(known, (), Verdict.IGNORED))
         row = self._row_for(known, message)
-        if row is None:
+        if row is None or (self.winding_down and would_begin(known, message)):
             return ignored
         # whoever has proven a key in the other role is known
         is_stranger = known.is_of_stranger and (await self.state(_OTHER[role], message.sender)).is_of_stranger
-        if known.is_ready and not self._may_begin(known, message, is_stranger):
+        now = self._clock.monotonic()
+        if not self._gatekeeper.serves(known, message, row, now, is_stranger=is_stranger):
+            if isinstance(message, N1):
+                self._announcer.renew_offer()
             return ignored
-        if self._is_too_much(known, row, message, is_stranger):
+        if not self._pairs.has_room_for(known, message, self._announcer.present(self._clock.now(), now)):
             return ignored
-        outcome = await self._handle(role, message.sender, message, address)
+        if isinstance(message, Packet) and not row.volatile:
+            try:
+                require_genuine(known, message, self._clock.now())
+            except PeerError as refusal:
+                # it has cost no turn and no transaction, and is not held against the peer
+                taken = Step(known, (), Verdict.REFUSED, refusal.reason)
+                return await self._report(known, message.intent, taken)
+        outcome = await self._handle(role, message.sender, message, address, needs_store=not row.volatile)
         if outcome.verdict is Verdict.REFUSED:
-            self._failed_proofs.count(message.sender, is_stranger, self._clock.monotonic())
+            now = self._clock.monotonic()
+            self._gatekeeper.note_refusal(message, now, is_stranger=is_stranger)
         return outcome
 
     async def submit(self, peer_id: str) -> None:
@@ -217,7 +195,8 @@ class Driver:
             StorageError: the database failed; what was posted before stays where it is.
         """
         known = await self.state(Role.INITIATOR, peer_id)
-        has_room = self._has_room(known, known.is_of_stranger, self._clock.monotonic())
+        now = self._clock.monotonic()
+        has_room = self._gatekeeper.has_room(known, now, is_stranger=known.is_of_stranger)
         if not known.is_ready or (has_room and not self.winding_down):
             await self._handle(Role.INITIATOR, peer_id, Submitted())
 
@@ -257,15 +236,32 @@ class Driver:
         await self._report(known, str(content.get("intent")), Step(known, (), Verdict.REFUSED, reason))
 
     def under_way(self) -> int:
-        """How many conversations are under way with a peer that has proven who it is, and are not closed yet."""
+        """How many conversations are under way with a peer that has proven who it is, and are not closed yet; without those
+        that a peer may keep open as long as it likes."""
+        states = _ENDS_SOON if self._party.mail else _UNDER_WAY
         return sum(
-            state.state in _UNDER_WAY
+            state.state in states
             for pair in self._timers.pairs()
-            if (state := self._in_memory(pair)) is not None
+            if (state := self._pairs.get(pair)) is not None
         )
 
-    def _in_memory(self, pair: Pair) -> PeerState | None:
-        return self._live.get(pair) or self._states.get(pair)
+    def wind_down(self, seconds: float) -> bool:
+        """Begin nothing any more, and end what is in a pause; to be asked until it is time to leave, ticks in between.
+
+        Args:
+            seconds: how long what is under way may take to end, from the first time on.
+
+        Returns:
+            Whether nothing is left to wait for, or the time is over.
+        """
+        now = self._clock.monotonic()
+        if not self.winding_down:
+            self.winding_down, self._leave_at = True, now + seconds
+        for pair in list(self._timers.pairs()):
+            state = self._pairs.get(pair)
+            if state is not None and state.outgoing is not None and state.outgoing.is_pause:
+                self._timers.set(pair, now)
+        return now >= self._leave_at or not self.under_way()
 
     def _row_for(self, known: PeerState, event: Event) -> Transition | None:
         now = self._clock.now()
@@ -274,57 +270,25 @@ class Driver:
 
     def _facts_in_memory(self, peer_id: str, now: float) -> Facts:
         announcements = self._announcer.present(now, self._clock.monotonic())
-        return Facts(announcements=announcements, wanted=self._wants(peer_id))
+        return Facts(announcements=announcements, wanted=not self.winding_down and self._wants(peer_id))
 
-    def _is_too_much(self, known: PeerState, row: Transition, message: Message, is_stranger: bool) -> bool:
-        """Whether a message asks for more than its sender may have us compute or keep."""
-        now = self._clock.monotonic()
-        if isinstance(message, Offered):
-            return known.role is Role.RESPONDER and not self._announcer.may_greet(message, now)
-        if isinstance(message, K1) and row.act is greet and not self._announcer.may_greet(message, now):
-            return True
-        if isinstance(message, N1) and not known.is_ready and not self._announcer.may_answer_another(now):
-            return True
-        if is_of_version_2(message):
-            if known.live is None and self._memory_is_full():
-                return True
-        elif message.intent == "request" and known.exchange_count >= TURNS_OF_A_CONVERSATION:
-            return True
-        return message.intent in _PROVING and self._failed_proofs.are_too_many(
-            message.sender, is_stranger, now
-        )
-
-    def _may_begin(self, known: PeerState, message: Message, is_stranger: bool) -> bool:
-        """Whether a message that would begin a conversation may; who is turned away now is heard again in a moment."""
-        if self.winding_down and message.intent in _BEGINNING:
-            return False
-        now = self._clock.monotonic()
-        # n2 answers an n1 of ours: there was room then
-        if message.intent not in ("confirm", "n2") and not self._has_room(known, is_stranger, now):
-            return False
-        if is_stranger and self._newcomers.is_spent(now):
-            return False
-        # greeting has a budget of its own
-        return not is_stranger or isinstance(message, Offered) or self._strangers.take(now) is not None
-
-    def _has_room(self, known: PeerState, is_stranger: bool, now: float) -> bool:
-        if self._admission.admits(known.role, known.is_of_stranger, now):
-            return True
-        # whoever has proven a key in the other role only may also take the place that strangers cannot take
-        return not is_stranger and self._admission.admits(known.role, False, now)
-
-    async def _handle(self, role: Role, peer_id: str, event: Event, address: str | None = None) -> Outcome:
+    async def _handle(
+        self, role: Role, peer_id: str, event: Event, address: str | None = None, needs_store: bool = False
+    ) -> Outcome:
         # a handler may be cancelled at any moment, when the relay is lost; what it has begun is then ended all the same,
         # or the rows would know more than the timers and the sender
-        task = asyncio.ensure_future(self._take_turn(role, peer_id, event, address))
+        task = asyncio.ensure_future(self._take_turn(role, peer_id, event, address, needs_store))
         self._running.add(task)
         task.add_done_callback(self._running.discard)
         return await asyncio.shield(task)
 
-    async def _take_turn(self, role: Role, peer_id: str, event: Event, address: str | None) -> Outcome:
+    async def _take_turn(
+        self, role: Role, peer_id: str, event: Event, address: str | None, needs_store: bool
+    ) -> Outcome:
         # one after the other: what is kept in memory only is no part of a transaction
         async with self._turns.of((role, peer_id)):
-            outcome = await self._run(role, peer_id, event, address)
+            run = self._commit if needs_store else self._run
+            outcome = await run(role, peer_id, event, address)
             has_ended = outcome.before is not outcome.after is State.INIT_READY
             if has_ended and self._wants(peer_id) and not self.winding_down:
                 await self._run(role, peer_id, Submitted(), None)
@@ -333,16 +297,16 @@ class Driver:
     async def _run(self, role: Role, peer_id: str, event: Event, address: str | None) -> Outcome:
         known = await self.state(role, peer_id)
         row = self._row_for(known, event)
-        if row is None and isinstance(event, Submitted):
+        if row is None:
             return outcome_of(known, event.intent, Step(known, (), Verdict.IGNORED))
-        if row is None or not row.volatile:
+        if not row.volatile:
             return await self._commit(role, peer_id, event, address)
         now = self._clock.now()
         taken = step(known, event, self._facts_in_memory(peer_id, now), now, self._entropy, self._party)
         return await self._release(known, event, taken, now)
 
     async def _commit(self, role: Role, peer_id: str, event: Event, address: str | None) -> Outcome:
-        now, in_memory = self._clock.now(), self._live.get((role, peer_id))
+        now, in_memory = self._clock.now(), self._pairs.live.get((role, peer_id))
         known = self._facts_in_memory(peer_id, now)
 
         def work(transaction: Transaction) -> tuple[PeerState, Step]:
@@ -378,46 +342,27 @@ class Driver:
         role, peer_id = before.role, before.peer_id
         if taken.state.live is not None:
             taken.state.live.rest()
-        self._remember((role, peer_id), taken.state)
+        self._pairs.put(taken.state)
         if taken.state.outgoing != before.outgoing:
             self._timers.set((role, peer_id), self._deadline(taken.state.outgoing, now))
         if any(isinstance(effect, Learned) for effect in taken.effects):
             await self._look_at_revocations()
-        if any(is_a_first_pin(effect) for effect in taken.effects):
-            self._newcomers.take(self._clock.monotonic())
-        self._note_progress(before, event, taken)
+        has_no_answer = isinstance(event, TimerFired) and taken.state.is_ready
+        if role is Role.INITIATOR and has_no_answer and not before.is_ready:
+            self._announcer.renew_offer()
+        self._gatekeeper.note_step(before, event, taken, self._clock.monotonic())
         self.outgoing.extend(effect.payload for effect in taken.effects if isinstance(effect, Send))
         return await self._report(before, event.intent, taken)
 
-    def _note_progress(self, before: PeerState, event: Event, taken: Step) -> None:
-        after, now = taken.state, self._clock.monotonic()
-        if any(isinstance(effect, GaveUp) for effect in taken.effects):
-            # an unanswered `confirm` is no sign: anybody can make us send one
-            if before.state is not State.RESP_CONFIRM:
-                self._admission.given_up()
-        elif after.reconnect_tries > before.reconnect_tries or (before.is_ready and not after.is_ready):
-            self._admission.began(after.role, after.peer_id, before.is_of_stranger, now)
-        elif after.is_ready or after.state is State.INIT_FINALIZE_CLOSE:  # nothing answers a `close`
-            self._admission.ended(after.role, after.peer_id)
-        elif after.outgoing != before.outgoing and not isinstance(event, TimerFired):
-            self._admission.answered(after.role, after.peer_id, now)
-
     async def _report(self, before: PeerState, event: str, taken: Step) -> Outcome:
         """Tell whoever listens, and the audit log of refusals, of which both get a bounded number."""
-        outcome = outcome_of(before, event, taken)
-        suppressed: int | None = 0
+        outcome, is_told = outcome_of(before, event, taken), taken.verdict is not Verdict.IGNORED
         if taken.reason is not None:
-            budget = self._refusals_about_who if taken.reason in _ABOUT_WHO else self._refusals
-            suppressed = budget.take(self._clock.monotonic())
-            if suppressed is not None:
-                detail: dict[str, object] = {"reason": str(taken.reason), "intent": event}
-                if suppressed:
-                    detail["refusals_not_listed_before"] = suppressed
-                role, peer_id, now = before.role, before.peer_id, self._clock.now()
-                await self._store.run(
-                    lambda transaction: transaction.audit("refused", role, peer_id, detail, now)
-                )
-        if self._on_outcome is not None and taken.verdict is not Verdict.IGNORED and suppressed is not None:
+            entry = self._refusals.entry(taken.reason, event, self._clock.monotonic())
+            is_told = entry is not None
+            if entry is not None:
+                await self._note("refused", entry, before.role, before.peer_id)
+        if is_told and self._on_outcome is not None:
             self._on_outcome(outcome)
         return outcome
 
@@ -431,34 +376,16 @@ class Driver:
         if abs(step) >= CLOCK_STEP_NOTED:
             await self._note("clock_step", {"seconds": round(step, 3)})
 
-    async def _note(self, event: str, detail: dict[str, object]) -> None:
-        """An entry in the audit log that concerns no peer."""
+    async def _note(
+        self, event: str, detail: dict[str, object], role: Role | None = None, peer_id: str = ""
+    ) -> None:
+        """An entry in the audit log that belongs to no step; most concern no peer."""
         now = self._clock.now()
-        await self._store.run(lambda transaction: transaction.audit(event, None, "", detail, now))
-
-    def _remember(self, pair: Pair, state: PeerState) -> None:
-        if state.live is not None:
-            self._live[pair] = state
-            return
-        self._live.pop(pair, None)
-        self._states[pair] = state
-        self._states.move_to_end(pair)
-        if len(self._states) > CACHED_PAIRS:
-            self._states.popitem(last=False)
-
-    def _memory_is_full(self) -> bool:
-        """Whether no more pairs can be kept in memory, after those were let go that nothing depends on."""
-        if len(self._live) < PAIRS_LIVE:
-            return False
-        ours = self._announcer.present(self._clock.now(), self._clock.monotonic())
-        spent = [pair for pair, state in self._live.items() if state.live and state.live.is_spent(ours)]
-        for pair in spent:
-            self._remember(pair, replace(self._live[pair], live=None))
-        return not spent
+        await self._store.run(lambda transaction: transaction.audit(event, role, peer_id, detail, now))
 
     def _deadline(self, outgoing: Outgoing | None, now: float) -> float | None:
         # kept on the monotonic clock: setting the machine's clock must neither fire nor stop a timer
         if outgoing is None:
             return None
         # in a slow room answers come later, and so does what is sent for want of one
-        return self._clock.monotonic() + max(0.0, outgoing.due_at - now) * self._admission.slowness
+        return self._clock.monotonic() + max(0.0, outgoing.due_at - now) * self._gatekeeper.slowness

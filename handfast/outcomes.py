@@ -2,23 +2,17 @@
 
 from dataclasses import dataclass, replace
 
-from handfast.conversation.model import (
-    Closed,
-    Effect,
-    GaveUp,
-    PeerState,
-    PinKey,
-    PinPeer,
-    Rekeyed,
-    Role,
-    SessionOpened,
-    State,
-    Step,
-    Verdict,
-)
+from handfast.budget import Budget
+from handfast.conversation.effects import Closed, Effect, GaveUp, PinKey, PinPeer, Rekeyed, SessionOpened
+from handfast.conversation.model import PeerState, Role, State, Step, Verdict
 from handfast.errors import Reason
 from handfast.identity.names import fingerprint
 from handfast.trust.decision import Change
+
+# A hostile peer can be refused as fast as it can write; what is kept and told of that is bounded: a burst, then so many a
+# second. Refusals over who a key belongs to are counted apart: noise must not hide that somebody poses as a known peer.
+REFUSALS_TOLD = (50, 2.0)
+_ABOUT_WHO = frozenset({Reason.KEY_CHANGED, Reason.KEY_UNDER_TWO_IDS, Reason.OWN_KEY_REFLECTED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +54,26 @@ def outcome_of(before: PeerState, event: str, taken: Step) -> Outcome:
     )
 
 
+class Refusals:
+    """Which refusals are told.
+
+    Args:
+        now: the present moment on a clock that never jumps, in seconds.
+    """
+
+    def __init__(self, now: float) -> None:
+        self._about_who = Budget(*REFUSALS_TOLD, now)
+        self._others = Budget(*REFUSALS_TOLD, now)
+
+    def entry(self, reason: Reason, event: str, now: float) -> dict[str, object] | None:
+        """What the audit log is told of a refusal, and how many were left out before it; None where it is left out, too."""
+        left_out = (self._about_who if reason in _ABOUT_WHO else self._others).take(now)
+        if left_out is None:
+            return None
+        entry: dict[str, object] = {"reason": str(reason), "intent": event}
+        return entry | {"refusals_not_listed_before": left_out} if left_out else entry
+
+
 def audit_entries(before: PeerState, effects: tuple[Effect, ...]) -> list[tuple[str, dict[str, object]]]:
     """What the audit log is told of a step: names of events and their details."""
     entries: list[tuple[str, dict[str, object]]] = []
@@ -95,6 +109,9 @@ def is_a_first_pin(effect: Effect) -> bool:
 
 def durable(after: PeerState, stored: PeerState) -> PeerState:
     """What is written down of a state: of a handshake under way, nothing but the ticket that it uses."""
+    if after.state is State.RESP_HALF and stored.state is State.RESP_FINALIZE:
+        # the conversation is closed; what waits now is a handshake that was begun beside it
+        return replace(after, state=State.RESP_READY, outgoing=None, live=None)
     if after.state in (State.INIT_HS, State.RESP_HALF):
         return replace(stored, ticket=after.ticket, ticket_used=after.ticket_used)
     return replace(after, live=None) if after.live is not None else after

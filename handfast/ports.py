@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 if TYPE_CHECKING:
     from handfast.audit import SignedHead
-    from handfast.conversation.model import Effect, Facts, PeerState, Role
+    from handfast.conversation.effects import Effect
+    from handfast.conversation.model import Facts, PeerState, Role
     from handfast.mail import Mailbox
     from handfast.trust.decision import Facts as TrustFacts
     from handfast.trust.decision import Pin, Proven
@@ -82,7 +83,7 @@ class Transaction(Protocol):
         ...
 
     def is_revoked(self, pin: "Pin") -> bool:
-        """Whether a key or a certificate of this peer was revoked or declared dead."""
+        """Whether a key or a certificate of this peer was revoked or declared dead, or this pin removed or replaced."""
         ...
 
     def newest_crl(self) -> "tuple[int, bytes] | None":

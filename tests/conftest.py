@@ -1,6 +1,10 @@
 """What tests have to tell besides passing is printed at the end: the property "to be told", also over several processes."""
 
 import pytest
+from hypothesis import Phase, settings
+
+# `make mutants` asks every mutant the same, and has no use for the smallest example
+settings.register_profile("mutants", derandomize=True, phases=(Phase.explicit, Phase.generate))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

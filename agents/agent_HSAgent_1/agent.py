@@ -49,6 +49,9 @@ from summoner.protocol.triggers import load_triggers
 
 HERE = Path(__file__).resolve().parent
 
+# What has begun when a signal comes takes some milliseconds to end, on a slow disk more.
+_SETTLING_SECONDS = 1.0
+
 
 class HSAgent:
     """One agent, put together and ready to run.
@@ -91,6 +94,7 @@ class HSAgent:
         logger = config.get("logger")
         # the console is written by our own handler, on stdout or stderr as --events asks
         config["logger"] = (logger if isinstance(logger, dict) else {}) | {"enable_console_log": False}
+        self.client.set_termination_signals = self._await_signals  # type: ignore[method-assign]
         try:
             self.client.loop.run_until_complete(self._open())
             self.client.run(host="127.0.0.1", port=8888, config_dict=config)
@@ -119,6 +123,25 @@ class HSAgent:
         self._has_started = True
         self._reporter.started(self.store.self_id)
         await self._driver.start()
+
+    def _await_signals(self) -> None:
+        """In the place of the runtime's own method, whose handlers cancel what has begun before its end is told."""
+        loop, leaving = self.client.loop, set[asyncio.Task[None]]()
+
+        def leave() -> None:
+            leaving.add(loop.create_task(self._settle_and_shut_down()))
+
+        def stop(_number: int, _frame: FrameType | None) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: this is the end
+                loop.call_soon_threadsafe(leave)
+
+        _on_signals(stop)
+
+    async def _settle_and_shut_down(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_SETTLING_SECONDS):
+                await self._driver.settle()
+        self.client.shutdown()
 
 
 def build(options: Options, dialogue: Dialogue | None = None) -> HSAgent:

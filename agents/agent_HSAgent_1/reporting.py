@@ -13,17 +13,8 @@ from collections import OrderedDict
 from typing import TextIO
 
 from handfast.budget import Budget
-from handfast.conversation.model import (
-    Closed,
-    Delivered,
-    GaveUp,
-    PinKey,
-    PinPeer,
-    Rekeyed,
-    SessionOpened,
-    State,
-    Verdict,
-)
+from handfast.conversation.effects import Closed, Delivered, GaveUp, PinKey, PinPeer, Rekeyed, SessionOpened
+from handfast.conversation.model import State, Verdict
 from handfast.identity.names import fingerprint
 from handfast.outcomes import Outcome
 from handfast.trust.decision import Change

@@ -37,7 +37,8 @@ TICK_SECONDS = 0.25
 REGISTER_EVERY_SECONDS = 1.0
 # A newcomer is greeted sooner. Both waits grow with the number of peers around.
 REGISTER_GAP_SECONDS = 0.25
-
+# After the last conversation that was asked for, others have so long to end theirs.
+PARTING_SECONDS = 5.0
 
 # What is no message at all; everything else that is refused concerns a peer.
 _NOISE = (Reason.MALFORMED, Reason.FORMAT, Reason.ENCODING, Reason.VERSION, Reason.TOO_LARGE)
@@ -74,7 +75,6 @@ class Wiring:
         self.reporter = reporter
         self.conversations = conversations
         self._register_pace = RegisterPace(REGISTER_EVERY_SECONDS, REGISTER_GAP_SECONDS)
-        self._leave_at: float | None = None
 
     def attach(self) -> None:
         """Register every handler with the client."""
@@ -189,12 +189,8 @@ class Wiring:
     def _is_done(self, just_sent: bool) -> bool:
         if self.conversations is None or self.reporter.closed < self.conversations:
             return False
-        # the last words must leave, and peers in the middle of a conversation get a moment to end it
-        now = time.monotonic()
-        self.driver.winding_down = True
-        if self._leave_at is None:
-            self._leave_at = now + 5.0
-        return not just_sent and (self.driver.under_way() == 0 or now >= self._leave_at)
+        # peers in the middle of a conversation get a moment to end it, and the last words must leave
+        return self.driver.wind_down(PARTING_SECONDS) and not just_sent
 
 
 def _shown(state: State) -> str:

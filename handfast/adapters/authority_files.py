@@ -37,6 +37,12 @@ class AuthorityFiles:
         Raises:
             IdentityError: there is one already, or the disk refused.
         """
+        if self.key_path.exists():
+            raise IdentityError(f"{self.key_path}: there is a file already, and it is not overwritten")
+        if self.ledger_path.exists() and self.ledger_path.stat().st_size:
+            raise IdentityError(f"{self.ledger_path}: this is the ledger of a key that is gone")
+        # before the key, so that a ledger that is missing beside its key was lost
+        write_atomically(self.ledger_path, b"", replace=True)
         key = SigningKey(secrets.token_bytes(32))
         salt, nonce = secrets.token_bytes(SALT_BYTES), secrets.token_bytes(NONCE_BYTES)
         write_atomically(self.key_path, seal_authority(key, passphrase, salt=salt, nonce=nonce))
@@ -57,10 +63,9 @@ class AuthorityFiles:
         """What was given out and taken back so far.
 
         Raises:
-            IdentityError: the ledger cannot be read, or is damaged.
+            IdentityError: the ledger is missing, cannot be read, or is damaged.
         """
-        if not self.ledger_path.exists():
-            return Ledger()
+        self._must_have_a_ledger()
         try:
             raw = read_regular_file(self.ledger_path, _LEDGER_BYTES)
             # a line without its end was cut off by a crash; nothing that it speaks of has left the house
@@ -72,17 +77,25 @@ class AuthorityFiles:
         """Add to the ledger, and make sure that it is on the disk.
 
         Raises:
-            IdentityError: the disk refused.
+            IdentityError: the ledger is missing, or the disk refused.
         """
+        self._must_have_a_ledger()
         lines = b"".join(canonical_json(entry) + b"\n" for entry in entries)
         try:
-            descriptor = os.open(self.ledger_path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+            descriptor = os.open(self.ledger_path, os.O_RDWR | os.O_APPEND)
             with os.fdopen(descriptor, "rb+", buffering=0) as file:
                 _drop_torn_line(file.fileno())
                 file.write(lines)
                 os.fsync(file.fileno())
         except OSError as error:
             raise IdentityError(f"{self.ledger_path}: cannot be written: {error.strerror}") from None
+
+    def _must_have_a_ledger(self) -> None:
+        if not self.ledger_path.exists():
+            raise IdentityError(
+                f"{self.ledger_path}: the ledger is missing, and with it what was issued and revoked; "
+                "put it back from a copy"
+            )
 
 
 def _drop_torn_line(descriptor: int) -> None:

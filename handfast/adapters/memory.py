@@ -5,19 +5,17 @@ from typing import TypeVar
 
 from handfast.adapters.memory_mail import MemoryMail, MemoryMailbox
 from handfast.audit import CHECKPOINT, WITNESSES_KEPT, AuditRow, SignedHead, next_rows, signed_head
-from handfast.conversation.model import (
+from handfast.conversation.effects import (
     Effect,
-    Facts,
     ForgetNonces,
-    PeerState,
     PinKey,
     PinPeer,
     RecordEnvelope,
     RecordNonce,
     RememberHandshake,
-    Role,
     Witnessed,
 )
+from handfast.conversation.model import Facts, PeerState, Role
 from handfast.crypto.keys import SigningKey
 from handfast.errors import PeerError, Reason
 from handfast.mail import Arrived, LettersDelivered, LettersGivenUp, LettersSent, StreamLost, Took
@@ -126,9 +124,9 @@ class MemoryTransaction:
         return self._store.identity_pins.get(peer_id)
 
     def is_revoked(self, pin: Pin) -> bool:
-        """Nobody is revoked here."""
-        del pin
-        return False
+        """Whether the pin was removed; nothing else is revoked here."""
+        kept = self.pin_of(pin.peer_id)
+        return kept is None or kept.identity_public != pin.identity_public
 
     def newest_crl(self) -> tuple[int, bytes] | None:
         """No list is kept here."""

@@ -38,22 +38,18 @@ from handfast.adapters.tables import (
     SeenHandshake,
 )
 from handfast.audit import SignedHead
-from handfast.conversation.model import (
-    READY,
+from handfast.conversation.effects import (
     Effect,
-    Facts,
     ForgetNonces,
     Learned,
-    Outgoing,
-    PeerState,
     PinKey,
     PinPeer,
     RecordEnvelope,
     RecordNonce,
     RememberHandshake,
-    Role,
     Witnessed,
 )
+from handfast.conversation.model import READY, Facts, Outgoing, PeerState, Role
 from handfast.crypto.keys import Secret
 from handfast.errors import PeerError, Reason, StorageError
 from handfast.identity import Identity
@@ -222,8 +218,8 @@ class SqliteTransaction:
         return trust_store.find_pin(self._session, self._store.self_id, peer_id)
 
     def is_revoked(self, pin: IdentityPin) -> bool:
-        """Whether the peer's key or certificate was revoked."""
-        return trust_store.is_revoked(self._session, pin)
+        """Whether the peer's key or certificate was revoked, or its pin removed."""
+        return trust_store.is_revoked(self._session, self._store.self_id, pin)
 
     def newest_crl(self) -> tuple[int, bytes] | None:
         """The revocation list to pass on to peers, with its sequence."""

@@ -33,7 +33,8 @@ DEAD_KEYS = 10_000
 
 # asked for every message of a session, so in one statement; NULL equals nothing
 _IS_REVOKED = """
-    SELECT EXISTS (SELECT 1 FROM dead_key WHERE identity_public = ?1)
+    SELECT NOT EXISTS (SELECT 1 FROM identity_pin WHERE self_id = ?4 AND peer_id = ?5 AND identity_public = ?1)
+        OR EXISTS (SELECT 1 FROM dead_key WHERE identity_public = ?1)
         OR EXISTS (SELECT 1 FROM revocation WHERE identity_public = ?1)
         OR EXISTS (SELECT 1 FROM revocation WHERE serial = ?2 AND issuer = ?3) AS revoked
 """
@@ -69,12 +70,12 @@ def find_pin(session: Session, self_id: str, peer_id: str) -> Pin | None:
     return None if row is None else _pin_of(row)
 
 
-def is_revoked(session: Session, pin: Pin) -> bool:
-    """Whether the peer's key or the certificate that it showed last has been revoked or declared dead since."""
-    rows = session.execute(
-        _IS_REVOKED, (b64encode(pin.identity_public), pin.certificate_serial, pin.certificate_issuer)
-    )
-    return bool(rows[0]["revoked"])
+def is_revoked(session: Session, self_id: str, pin: Pin) -> bool:
+    """Whether the peer's key or the certificate that it showed last has been revoked or declared dead since, or the pin
+    was removed or another key put in its place."""
+    key = b64encode(pin.identity_public)
+    asked = key, pin.certificate_serial, pin.certificate_issuer, self_id, pin.peer_id
+    return bool(session.execute(_IS_REVOKED, asked)[0]["revoked"])
 
 
 def key_holder(session: Session, self_id: str, public: bytes) -> str | None:

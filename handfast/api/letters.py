@@ -4,7 +4,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Iterable
 
-from handfast.conversation.model import Effect, Paused
+from handfast.conversation.effects import Effect, Paused
 from handfast.mail import Fate, LettersDelivered, LettersGivenUp, StreamLost
 
 

@@ -1,4 +1,4 @@
-"""`Node`: an agent as a program uses it. It keeps the driver running, and hands messages in and out.
+"""`Node`: an agent as a program uses it. It hands messages in and out; what runs meanwhile is in `handfast.api.runner`.
 
 async with Node.open("alice", passphrase=b"...", transport=summoner("127.0.0.1", 8888)) as node:
     peer = await node.peer()
@@ -9,7 +9,6 @@ async with Node.open("alice", passphrase=b"...", transport=summoner("127.0.0.1",
 
 import asyncio
 import contextlib
-import logging
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
@@ -27,36 +26,27 @@ from handfast.adapters.sqlite import SqliteStore
 from handfast.adapters.system import SystemClock, SystemEntropy, software
 from handfast.api.letters import Letters, Receipt
 from handfast.api.peer import Message, Peer, letter_of, strength_of
-from handfast.api.transport import Connection, Transport, TransportError
-from handfast.congestion import RegisterPace
-from handfast.conversation.model import Delivered, Party, PinPeer, Role, SessionOpened, Settings, role_of
+from handfast.api.runner import Runner
+from handfast.api.transport import Transport
+from handfast.conversation.effects import Delivered, PinPeer, SessionOpened
+from handfast.conversation.model import Party, Settings
 from handfast.driver import Driver
-from handfast.errors import PeerError, Reason, StorageError, UsageError
+from handfast.errors import PeerError, Reason, UsageError
 from handfast.identity import Identity
 from handfast.identity.names import fingerprint
 from handfast.mail import STREAM_BYTES, Arrival, Fate
 from handfast.outcomes import Outcome
 from handfast.ports import Clock, Entropy, Store, Transaction
 from handfast.trust.decision import Mode, Policy, Security
-from handfast.wire.messages import parse_message
 from handfast.wire.text import Json
 from handfast.wire.v1 import is_agent_id
 
 T = TypeVar("T")
 
-_log = logging.getLogger("handfast")
-
 STRICT = Policy(mode=Mode.STRICT)
 
-_TICK_SECONDS = 0.25
-# Who looks for somebody is heard often, and so is who has just come: somebody may wait. Others are there all the same.
-_SEEKING_SECONDS, _RESTING_SECONDS, _GAP_SECONDS = 1.0, 10.0, 0.25
-_ARRIVING_SECONDS = 5.0
-_LAST_WORDS_SECONDS = 1.0
 # Peers met in this process; the one met longest ago is met again.
 _PEERS_REMEMBERED = 16_384
-# Nothing more is read from the relay while more than that is on its way to it.
-_LINES_WAITING = 64
 
 
 class Node:
@@ -95,20 +85,21 @@ class Node:
             store, self._clock, self._entropy, party, self._note, software(), wants=self._wants
         )
         self._letters = Letters()
+        self._runner = Runner(
+            self.id,
+            self._driver,
+            self._clock,
+            is_idle=lambda: self._letters.is_idle,
+            at_tick=self._expire,
+            at_failure=self._fail,
+        )
         self._peers: OrderedDict[str, Peer] = OrderedDict()
-        self._seeking = RegisterPace(_SEEKING_SECONDS, _GAP_SECONDS)
-        self._resting = RegisterPace(_RESTING_SECONDS, _GAP_SECONDS)
         self._next_expiry: float | None = None
         self._failure: BaseException | None = UsageError("the node is not open")
         self._closing = contextlib.AsyncExitStack()
-        self._forever: list[asyncio.Task[None]] = []
-        self._is_ending = False
         self._begun: set[asyncio.Task[Any]] = set()
         self._changed = asyncio.Event()
         self._arrived = asyncio.Event()
-        self._hurry = asyncio.Event()
-        self._to_send = asyncio.Event()
-        self._drained = asyncio.Event()
         self._taking = asyncio.Lock()
         self._taken: list[Arrival] = []
 
@@ -164,34 +155,26 @@ class Node:
         self._failure = None
         for peer_id, number in waiting.items():
             self._letters.want(peer_id, number)
-        for work in (self._speak(connection), self._listen(connection), self._keep_time()):
-            task = asyncio.create_task(work)
-            task.add_done_callback(self._has_ended)
-            self._forever.append(task)
+        self._runner.start(connection)
         self._begin(self._seek(waiting))
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._fail(UsageError("the node is closed"))
-        speaking, *others = self._forever
-        for task in others:
-            task.cancel()
-        # what has begun is ended: what it does to the database must be known here
-        await asyncio.gather(*others, *self._begun, return_exceptions=True)
-        await self._driver.settle()
-        # somebody may wait for our last answers, and would ask for them again
-        self._is_ending = True
-        self._to_send.set()
-        await asyncio.wait({speaking}, timeout=_LAST_WORDS_SECONDS)
-        speaking.cancel()
-        await asyncio.gather(speaking, return_exceptions=True)
+        closed = UsageError("the node is closed")
+        self._refuse_all(closed)
         try:
+            await self._runner.part()
+            # what has begun is ended: what it does to the database must be known here
+            await asyncio.gather(*self._begun, return_exceptions=True)
+            await self._runner.end()
             for arrival in reversed(self._taken):
                 await self._run(lambda box, arrival=arrival: box.mail.put_back(arrival, self._clock.now()))  # type: ignore[misc]
             await self._driver.stop()
         finally:
+            self._fail(closed)
+            self._runner.cancel()
             await self._closing.aclose()
 
     async def peer(self, agent_id: str | None = None, *, min_security: Security | str = Security.PIN) -> Peer:
@@ -213,8 +196,8 @@ class Node:
         self._letters.wish(agent_id)
         try:
             if agent_id is not None and agent_id not in self._peers:
-                await self._reach(agent_id)
-            self._hurry.set()
+                await self._runner.reach(agent_id)
+            self._runner.hurry()
             return await self._until(lambda: self._find(agent_id, least))
         finally:
             self._letters.unwish(agent_id)
@@ -261,15 +244,18 @@ class Node:
                     await asyncio.shield(self._begin(self._take()))
                 if self._taken:
                     return await self._message(self._taken.pop())
-                self._check()
-                await self._arrived.wait()
+                if self._failure is None:
+                    await self._arrived.wait()
+                elif not isinstance(self._failure, UsageError):
+                    raise self._failure
 
-    # ---- what a driver needs ---------------------------------------------------------------------------------------
+    # ---- what the driver and its runner need -----------------------------------------------------------------------
 
     def _wants(self, peer_id: str) -> bool:
         return self._letters.wants(peer_id, is_known=peer_id in self._peers)
 
     def _note(self, outcome: Outcome) -> None:
+        self._runner.stir()
         peer_id, pinned = outcome.peer_id, None
         has_news = False
         for effect in outcome.effects:
@@ -289,65 +275,6 @@ class Node:
         if has_news:
             self._tell()
 
-    # ---- what runs all the time ------------------------------------------------------------------------------------
-
-    async def _listen(self, connection: Connection) -> None:
-        async for content in connection:
-            try:
-                await self._hear(content)
-            except StorageError as error:
-                _log.warning("the database failed: %s", error)  # the peer will say it again
-            self._flush()
-            await self._drained.wait()
-        raise TransportError("the connection has ended")
-
-    async def _hear(self, content: Json) -> None:
-        try:
-            message = parse_message(content, self.id)
-        except PeerError as refusal:
-            await self._driver.refuse(content, refusal.reason)
-            return
-        if message is None:
-            return
-        now = self._clock.monotonic()
-        for pace in (self._seeking, self._resting):
-            pace.heard(message.sender, now, is_newcomer=False)
-        for role in Role if message.intent == "register" else (role_of(message),):
-            await self._driver.receive(role, message)
-
-    async def _speak(self, connection: Connection) -> None:
-        while not self._is_ending:
-            await self._to_send.wait()
-            self._to_send.clear()
-            while self._driver.outgoing:
-                await connection.send(self._driver.outgoing.popleft() | {"from": self.id})
-                if len(self._driver.outgoing) <= _LINES_WAITING:
-                    self._drained.set()
-
-    async def _keep_time(self) -> None:
-        arrived_at = self._clock.monotonic() + _ARRIVING_SECONDS
-        was_idle = True
-        while True:
-            try:
-                await self._driver.tick()
-                await self._expire()
-            except StorageError as error:
-                _log.warning("the database failed: %s", error)
-            now = self._clock.monotonic()
-            pace = self._resting if self._letters.is_idle and now > arrived_at else self._seeking
-            if pace.is_due(now):
-                self._driver.outgoing.append(
-                    self._driver.register(anew=was_idle and not self._letters.is_idle)
-                )
-                was_idle = self._letters.is_idle
-            self._flush()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_TICK_SECONDS):
-                    await self._hurry.wait()
-                    self._hurry.clear()
-                    self._seeking.heard(self.id, now, is_newcomer=True)
-            await self._drained.wait()
-
     async def _expire(self) -> None:
         now = self._clock.now()
         if self._next_expiry is None or now < self._next_expiry:
@@ -361,7 +288,7 @@ class Node:
 
     async def _seek(self, peers: dict[str, int]) -> None:
         for peer_id in peers:
-            await self._reach(peer_id)
+            await self._runner.reach(peer_id)
 
     # ---- parts -----------------------------------------------------------------------------------------------------
 
@@ -378,16 +305,8 @@ class Node:
         [receipt] = self._letters.wait_for(peer_id, [number])
         if expires_at is not None:
             self._next_expiry = min(expires_at, self._next_expiry or expires_at)
-        await self._reach(peer_id)
+        await self._runner.reach(peer_id)
         return receipt
-
-    async def _reach(self, peer_id: str) -> None:
-        try:
-            await self._driver.submit(peer_id)
-        except StorageError as error:
-            _log.warning("the database failed: %s", error)  # the next message of the peer does the same
-        self._flush()
-        self._hurry.set()
 
     async def _take(self) -> None:
         arrival = await self._run(lambda transaction: transaction.mail.take())
@@ -427,14 +346,6 @@ class Node:
     async def _run(self, work: Callable[[Transaction], T]) -> T:
         return await self._store.run(work)
 
-    def _flush(self) -> None:
-        if self._driver.outgoing:
-            self._to_send.set()
-        if len(self._driver.outgoing) > _LINES_WAITING:
-            self._drained.clear()
-        else:
-            self._drained.set()
-
     def _check(self) -> None:
         if self._failure is not None:
             raise self._failure
@@ -446,16 +357,14 @@ class Node:
         task.add_done_callback(self._begun.discard)
         return task
 
-    def _has_ended(self, task: asyncio.Task[None]) -> None:
-        error = None if task.cancelled() else task.exception()
-        if error is not None:
-            self._fail(error)
-
-    def _fail(self, failure: BaseException) -> None:
+    def _refuse_all(self, failure: BaseException) -> None:
         self._failure = self._failure or failure
-        self._letters.fail(self._failure)
         self._tell()
         self._arrived.set()
+
+    def _fail(self, failure: BaseException) -> None:
+        self._refuse_all(failure)
+        self._letters.fail(self._failure or failure)
 
 
 def _load(path: Path, passphrase: bytes) -> Identity:

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from typing import TYPE_CHECKING, Any
 
 from handfast.api.transport import Connection, TransportError
@@ -139,9 +139,7 @@ class _Bridge:
     async def send(self, line: dict[str, Json]) -> None:
         """As `Connection` says."""
         client, said = await asyncio.shield(self._started)
-        if self._ended.is_set():
-            raise TransportError("the relay cannot be reached any more")
-        await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(said.put(line), client.loop))
+        await _on_loop_of(client, said.put(line))
 
     async def __aiter__(self) -> AsyncIterator[Json]:
         ended = asyncio.create_task(self._ended.wait())
@@ -162,12 +160,20 @@ class _Bridge:
         self._is_quitting = True
         while not self._heard.empty():  # whoever waits for room
             self._heard.get_nowait()
-        with contextlib.suppress(RuntimeError):  # its loop is closed: it has ended
-            last_words = asyncio.run_coroutine_threadsafe(said.join(), client.loop)
-            await asyncio.wait({asyncio.wrap_future(last_words)}, timeout=_LAST_WORDS_SECONDS)
+        with contextlib.suppress(TransportError):  # it has ended by itself
+            last_words = _on_loop_of(client, said.join())
+            await asyncio.wait({last_words}, timeout=_LAST_WORDS_SECONDS)
             last_words.cancel()
-            asyncio.run_coroutine_threadsafe(client.quit(), client.loop)
+            _on_loop_of(client, client.quit())
 
     def _tell(self, what: Any, *arguments: Any) -> None:
         with contextlib.suppress(RuntimeError):  # our loop is closed: nobody is left to be told
             self._home.call_soon_threadsafe(what, *arguments)
+
+
+def _on_loop_of(client: "SummonerClient", work: Coroutine[Any, Any, None]) -> asyncio.Future[None]:
+    try:
+        return asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, client.loop))
+    except RuntimeError:  # the loop is closed
+        work.close()
+        raise TransportError("the relay cannot be reached any more") from None

@@ -105,7 +105,9 @@ def _status_of(arguments: Sequence[str] | None) -> int:
     except click.ClickException as error:
         return _failure("handfast", error.format_message(), error.exit_code)
     except (HandfastError, OSError) as error:
-        return _failure("handfast", _words(error), 2)
+        # only what was asked for has a name; without one, it is standard output that failed
+        status = 1 if isinstance(error, OSError) and error.filename is None else 2
+        return _failure("handfast", _words(error), status)
     return status if isinstance(status, int) else 0
 
 

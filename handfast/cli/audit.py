@@ -9,15 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
 
 from db_sdk import DatabaseError, Session
 from handfast.adapters.audit_rows import witnessed_head
 from handfast.audit import Report, SignedHead, Why
 from handfast.cli.audit_keys import verify_log
-from handfast.cli.drawing import audit_table
+from handfast.cli.drawing import audit_table, table_console
 from handfast.cli.groups import Group
-from handfast.cli.options import database_options
+from handfast.cli.options import WORDS, database_options
 from handfast.cli.plain import plain_row
 from handfast.cli.snapshot import Entry, audit_entry, audit_rows, opened, table_names
 from handfast.errors import UsageError
@@ -58,8 +57,10 @@ def audit(context: click.Context) -> None:
     metavar="N",
     help="How many entries to show, the newest ones of those asked for.",
 )
-@click.option("--event", "events", multiple=True, help="Only entries of this event; may be repeated.")
-@click.option("--peer", default="", help="Only entries about a peer whose id begins so.")
+@click.option(
+    "--event", "events", type=WORDS, multiple=True, help="Only entries of this event; may be repeated."
+)
+@click.option("--peer", type=WORDS, default="", help="Only entries about a peer whose id begins so.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line instead of a table.")
 def show(database: Path, last: int, events: tuple[str, ...], peer: str, as_json: bool) -> None:
     """Show the end of the audit log; whether it can be believed, `handfast audit verify` tells.
@@ -74,7 +75,7 @@ def show(database: Path, last: int, events: tuple[str, ...], peer: str, as_json:
         for entry in found:
             click.echo(json.dumps(asdict(entry)))
     elif found:
-        Console(highlight=False).print(audit_table(found, datetime.now(UTC)))
+        table_console().print(audit_table(found, datetime.now(UTC)))
     else:
         click.echo("No such entry.")
 
@@ -113,7 +114,8 @@ def export(database: Path) -> None:
 def verify_(database: Path, keys: tuple[str, ...], peer_log: Path | None) -> None:
     """Verify the audit log, and name the first bad entry; the status is 1 where there is one.
 
-    No passphrase is needed. Without --key, the key that signed the log is taken from the log and shown.
+    The log itself needs no passphrase; finding it by --name may, where several agents share a home. Without --key, the
+    key that signed the log is taken from the log and shown.
 
     \b
     Examples:
@@ -216,7 +218,9 @@ def _witnessed(session: Session, key: bytes | None) -> tuple[str, SignedHead, st
 
 
 def _lines(path: Path) -> Iterator[Mapping[str, object]]:
-    """The objects of a file of JSON lines; an empty one for what is none."""
+    """The objects of a file of JSON lines, which is read more than once; an empty one for what is none."""
+    if not path.is_file():
+        raise UsageError(f"{path}: no such file, or no regular one")
     with path.open("rb") as file:
         while line := file.readline(_LINE_BYTES):
             try:
@@ -229,7 +233,7 @@ def _lines(path: Path) -> Iterator[Mapping[str, object]]:
 async def _read(path: Path, work: Callable[[Session], Any]) -> Any:
     def checked(session: Session) -> Any:
         if "audit" not in table_names(session):
-            raise DatabaseError("it holds no audit log: it is of the first generation, or not an agent's")
+            raise DatabaseError("it holds no audit log, because it is of the first generation")
         return work(session)
 
     async with opened(path) as database:

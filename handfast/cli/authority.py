@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
 from rich.text import Text
 
 from handfast.adapters.authority_files import AuthorityFiles
@@ -24,10 +23,11 @@ from handfast.cli.documents import (
     hand_out,
     out_option,
     read_document,
+    refusal,
 )
-from handfast.cli.drawing import plain_table
+from handfast.cli.drawing import plain_table, table_console
 from handfast.cli.groups import Group
-from handfast.cli.options import Command, PassphraseSource, passphrase_options
+from handfast.cli.options import WORDS, Command, PassphraseSource, passphrase_options
 from handfast.crypto.keys import SigningKey
 from handfast.errors import IdentityError, PeerError, UsageError
 from handfast.identity.names import did_key, fingerprint
@@ -144,9 +144,20 @@ def challenge(files: AuthorityFiles, source: PassphraseSource) -> None:
 @authority.command()
 @click.argument("request", type=click.Path(path_type=Path))
 @_authority_options
-@click.option("--days", type=click.IntRange(1, LONGEST_LIFE // _DAY), default=30, show_default=True)
 @click.option(
-    "--cap", "capabilities", multiple=True, metavar="WORD", help="A capability; may be given again."
+    "--days",
+    type=click.IntRange(1, LONGEST_LIFE // _DAY),
+    default=30,
+    show_default=True,
+    help="How long it is good for.",
+)
+@click.option(
+    "--cap",
+    "capabilities",
+    type=WORDS,
+    multiple=True,
+    metavar="WORD",
+    help="A capability; may be given again.",
 )
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @out_option
@@ -193,7 +204,7 @@ def issue(
 @authority.command()
 @click.argument("what")
 @_authority_options
-@click.option("--why", default="", metavar="TEXT", help="A few words, for everybody who reads the list.")
+@click.option("--why", type=WORDS, default="", help="A few words, for everybody who reads the list.")
 @click.option(
     "--key", "with_key", is_flag=True, help="Revoke the key, too: it is refused also where it is pinned."
 )
@@ -245,7 +256,7 @@ def crl(files: AuthorityFiles, source: PassphraseSource, days: int) -> None:
     with _locked(files):
         key, ledger = _load(files, source), files.ledger()
         _sign_list(files, key, ledger, days)
-    click.echo(f"List {ledger.sequence} with {len(ledger.revoked)} entries is {files.crl_path}.")
+    click.echo(f"List {ledger.sequence}, which revokes {len(ledger.revoked)}, is {files.crl_path}.")
 
 
 @authority.command("list")
@@ -269,7 +280,7 @@ def list_(files: AuthorityFiles, source: PassphraseSource) -> None:
         until = f"{datetime.fromtimestamp(one.not_after, UTC):%Y-%m-%d}"
         state = "revoked" if ledger.is_revoked(one) else "expired" if one.not_after < time.time() else ""
         table.add_row(who, printable(one.name), until, state)
-    Console(highlight=False).print(table)
+    table_console().print(table)
 
 
 def _not_yet_revoked(found: list[Issued], ledger: Ledger, entry: Revoked, *, with_key: bool) -> list[Revoked]:
@@ -296,7 +307,7 @@ def _read_request(path: Path) -> Request:
     try:
         asked = read_request(raw)
     except PeerError as error:
-        raise UsageError(f"{path}: the request is refused: {error}") from None
+        raise UsageError(f"{path}: the request is refused: {refusal(error)}") from None
     return asked
 
 

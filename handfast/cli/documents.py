@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from handfast.adapters.files import read_regular_file, write_atomically
-from handfast.errors import IdentityError, UsageError
+from handfast.errors import IdentityError, PeerError, UsageError
 from handfast.trust.revocation import CRL_BYTES
 from handfast.wire.text import EncodingError, b64url_decode, b64url_encode
 
@@ -15,6 +15,13 @@ CONTROLLER = "handfast-controller"
 REVOCATION_LIST = "handfast-crl"
 TOMBSTONE = "handfast-tombstone"
 
+_KINDS = {
+    REQUEST: "a request",
+    CERTIFICATE: "a certificate",
+    CONTROLLER: "a controller's key",
+    REVOCATION_LIST: "a revocation list",
+    TOMBSTONE: "a tombstone",
+}
 _FILE_BYTES = 2 * CRL_BYTES  # the longest statement, in base64url
 
 
@@ -32,14 +39,19 @@ def read_document(path: Path, kind: str) -> bytes:
     try:
         words = read_regular_file(path, _FILE_BYTES).decode("ascii").split()
         if len(words) != 2 or words[0] != kind:
-            raise UsageError(f"{path}: this is no {kind.removeprefix('handfast-')} file")
+            raise UsageError(
+                f"{path}: this is not {_KINDS[kind]}: such a file is one line that begins with {kind}"
+            )
         return b64url_decode(words[1])
     except IdentityError as error:
         raise UsageError(f"{path}: {error}") from None
     except (UnicodeDecodeError, EncodingError):
-        raise UsageError(
-            f"{path}: this is no {kind.removeprefix('handfast-')} file, or a damaged one"
-        ) from None
+        raise UsageError(f"{path}: this is not {_KINDS[kind]}, or a damaged one") from None
+
+
+def refusal(error: PeerError) -> str:
+    """Why a statement is refused, in words for people: without the stable word that programs read."""
+    return str(error).removeprefix(f"{error.reason}: ")
 
 
 def hand_out(path: Path | None, kind: str, raw: bytes) -> None:

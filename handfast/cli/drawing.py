@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
-from rich.console import Group, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -17,9 +17,19 @@ from handfast.cli.snapshot import AuditLog, Conversation, Entry, PinnedKey, Snap
 from handfast.conversation.model import READY
 from handfast.wire.text import printable
 
+# What everything here is made for. In fewer columns every word is folded, and whole columns disappear: a narrower
+# terminal wraps the lines itself instead.
+_COLUMNS = 80
 _NOTHING = "–"
 _UNITS = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
 _RESTING = frozenset(str(state) for state in READY.values())
+
+
+def table_console() -> Console:
+    """Where tables are printed, never narrower than they can be read."""
+    console = Console(highlight=False)
+    console.width = max(console.width, _COLUMNS)
+    return console
 
 
 def snapshot_view(snapshot: Snapshot, now: datetime) -> RenderableType:
@@ -94,7 +104,15 @@ def _head(snapshot: Snapshot) -> Text:
     self_ids = snapshot.self_ids or [Path(snapshot.database).stem.removeprefix("HSAgent-")]
     agents = " and ".join(printable(self_id) for self_id in self_ids)
     kind = "" if snapshot.version else "\nof the first generation; it is carried over when an agent opens it"
-    return Text.assemble("Agent ", (agents, "bold"), "\n", (printable(snapshot.database, 1000), "dim"), kind)
+    # a path that is broken into lines cannot be copied
+    return Text.assemble(
+        "Agent ",
+        (agents, "bold"),
+        "\n",
+        (printable(snapshot.database, 1000), "dim"),
+        kind,
+        overflow="ignore",
+    )
 
 
 def _conversation_table(conversations: Sequence[Conversation], now: datetime) -> Table:
@@ -184,7 +202,9 @@ def plain_table(*headings: str) -> Table:
     """An empty table with these headings, in the style of all of them."""
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
     for heading in headings:
-        table.add_column(heading, overflow="fold", no_wrap=heading in {"Peer", "Our role", "State"})
+        table.add_column(
+            heading, overflow="fold", no_wrap=heading in {"Entry", "When", "Peer", "Our role", "State"}
+        )
     return table
 
 

@@ -22,9 +22,17 @@ from handfast.adapters.files import (
     read_passphrase,
     save_identity,
 )
-from handfast.cli.documents import CERTIFICATE, REQUEST, TOMBSTONE, hand_out, out_option, read_document
+from handfast.cli.documents import (
+    CERTIFICATE,
+    REQUEST,
+    TOMBSTONE,
+    hand_out,
+    out_option,
+    read_document,
+    refusal,
+)
 from handfast.cli.groups import Group
-from handfast.cli.options import IdentityFile, identity_options
+from handfast.cli.options import WORDS, IdentityFile, identity_options
 from handfast.errors import PeerError, UsageError
 from handfast.identity import Identity
 from handfast.identity.agent_ids import is_self_certifying
@@ -145,7 +153,9 @@ def rotate(file: IdentityFile, yes: bool) -> None:
 @identity.command()
 @click.argument("challenge")
 @identity_options
-@click.option("--display-name", default="", help="A name for people, to stand in the certificate.")
+@click.option(
+    "--display-name", type=WORDS, default="", help="A name for people, to stand in the certificate."
+)
 @out_option
 def request(challenge: str, file: IdentityFile, display_name: str, out: Path | None) -> None:
     """Ask a controller for a certificate, over the CHALLENGE that it gave out; proves that the key is held.
@@ -181,7 +191,9 @@ def install(certificate: Path, file: IdentityFile) -> None:
         try:
             shown = examine(found.agent_id, found.identity_key.public, found.rotations, raw).certificate
         except PeerError as error:
-            raise UsageError(f"{certificate}: the certificate does not fit this identity: {error}") from None
+            raise UsageError(
+                f"{certificate}: the certificate does not fit this identity: {refusal(error)}"
+            ) from None
         if shown is not None and shown.not_after < time.time():
             raise UsageError(f"{certificate}: the certificate has expired")
         found, _ = bring_up_to_date(file.path, found, passphrase, time.time())

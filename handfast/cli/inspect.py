@@ -10,7 +10,7 @@ import click
 from rich.console import Console
 from rich.live import Live
 
-from handfast.cli.drawing import snapshot_view
+from handfast.cli.drawing import snapshot_view, table_console
 from handfast.cli.options import database_options
 from handfast.cli.snapshot import Reader, Snapshot, opened
 
@@ -33,9 +33,9 @@ _WATCH_SECONDS = 1.0
 def inspect(database: Path, as_json: bool, watch: bool, audit_entries: int) -> None:
     """Show what an agent's database holds: DATABASE, a file HSAgent-….db, or that of the agent called NAME.
 
-    Nothing is ever written to it, and the agent may be running. Peers with the states of both roles and their counters, nonces of the conversations under way as sent + received,
-    pinned keys, messages being repeated, half-open conversations, and the end of the audit log. Sealed secrets are
-    never shown.
+    Nothing is ever written to it, and the agent may be running. It shows peers with the states of both roles and their
+    counters, nonces of the conversations under way as sent + received, pinned keys, messages being repeated, half-open
+    conversations, and the end of the audit log. Sealed secrets are never shown.
 
     \b
     Examples:
@@ -43,7 +43,7 @@ def inspect(database: Path, as_json: bool, watch: bool, audit_entries: int) -> N
       handfast inspect --name alice --watch
       handfast inspect HSAgent-8181bf86-….db --json | jq .conversations
     """
-    console = Console(highlight=False)
+    console = Console(highlight=False) if watch else table_console()
     if watch and not as_json and not console.is_terminal:
         raise click.UsageError("--watch needs a terminal, or --json")
     try:
@@ -61,7 +61,7 @@ async def _show(path: Path, console: Console, as_json: bool, watch: bool, audit_
             if as_json:
                 click.echo(_as_json(snapshot, indent=2))
             else:
-                console.print(snapshot_view(snapshot, datetime.now(UTC)))
+                console.print(snapshot_view(snapshot, datetime.now(UTC)), crop=False)
         elif as_json:
             while True:
                 click.echo(_as_json(snapshot))

@@ -22,6 +22,21 @@ from handfast.identity import Identity, identity_format
 Command = Callable[..., Any]
 
 
+class _Words(click.types.StringParamType):
+    """Text that can be written down: what a terminal sends in another encoding than its own cannot."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        text = super().convert(value, param, ctx)
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            self.fail("this is not text in the terminal's encoding", param, ctx)
+        return text
+
+
+WORDS = _Words()
+
+
 @dataclass(frozen=True)
 class PassphraseSource:
     """Where the passphrase of an identity file is to come from; the first that was named.

@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import click
-from rich.console import Console
 
 from db_sdk import Session
 from handfast.adapters.audit_rows import append_audit
@@ -16,9 +15,9 @@ from handfast.adapters.files import read_regular_file
 from handfast.adapters.tables import IdentityPin
 from handfast.adapters.tables import Pin as SigningKeyPin
 from handfast.adapters.trust_store import find_pin, write_pin
-from handfast.cli.drawing import pin_table
+from handfast.cli.drawing import pin_table, table_console
 from handfast.cli.groups import Group
-from handfast.cli.options import database_options
+from handfast.cli.options import WORDS, database_options
 from handfast.cli.snapshot import PinnedKey, opened, pinned_keys, require_present_version
 from handfast.crypto.keys import KEY_BYTES, WeakKeyError, require_strong_signing_key
 from handfast.errors import IdentityError, PeerError, UsageError
@@ -55,7 +54,7 @@ def list_(database: Path) -> None:
       handfast pins list --name alice
     """
     found = asyncio.run(_read(database, ""))
-    Console(highlight=False).print(pin_table(found, datetime.now(UTC)) if found else "No key is pinned.")
+    table_console().print(pin_table(found, datetime.now(UTC)) if found else "No key is pinned.")
 
 
 @pins.command()
@@ -81,14 +80,15 @@ def add(file: Path, database: Path, yes: bool) -> None:
 
 
 @pins.command()
-@click.argument("peer")
+@click.argument("peer", type=WORDS)
 @database_options
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def remove(peer: str, database: Path, yes: bool) -> None:
     """Remove the pins of PEER, a peer's id or the beginning of it; the agent may be running.
 
-    The next key that the peer proves to hold is pinned instead. Do this when a peer you know says that it has a new
-    identity, never because an agent reports `key_changed` or `pin_conflict`.
+    A session of version 2 with it ends at its next message; a conversation of version 1 is led to its end. The next key
+    that the peer proves to hold is pinned instead. Do this when a peer you know says that it has a new identity, never
+    because an agent reports `key_changed` or `pin_conflict`.
 
     \b
     Examples:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from db_sdk import Database, DatabaseError, Model, Row, Session
+from db_sdk import Database, DatabaseError, Model, ReadOnly, Row, Session
 from handfast.adapters.tables import (
     MIGRATIONS,
     Audit,
@@ -178,14 +178,26 @@ async def opened(path: Path, *, read_only: bool = True) -> AsyncIterator[Databas
     """An existing agent's database, open.
 
     Raises:
-        UsageError: there is no such file.
+        UsageError: there is no such file, or it is not an agent's.
         StorageError: the database failed, inside the block as well.
     """
-    if not path.is_file():  # noqa: ASYNC240  # one stat, before anything runs beside it
+    if path.is_dir():  # noqa: ASYNC240  # one stat, before anything runs beside it
+        raise UsageError(f"{path}: this is a directory; give the file HSAgent-….db in it")
+    if not path.is_file():  # noqa: ASYNC240
         raise UsageError(f"{path}: no such database")
     try:
-        async with Database(path, read_only=read_only) as database:
-            yield database
+        async with Database(path, read_only=True) as database:
+            # before it is opened for writing, which leaves traces in a file of somebody else
+            if RoleState.__tablename__ not in await database.read(table_names):
+                raise UsageError(f"{path}: this is not the database of an agent")
+            if read_only:
+                yield database
+        if not read_only:
+            async with Database(path) as database:
+                yield database
+    except ReadOnly as error:
+        reason = f"{error}; beside it, SQLite must be able to write" if read_only else str(error)
+        raise StorageError(f"{path}: {reason}") from None
     except DatabaseError as error:
         raise StorageError(f"{path}: {error}") from None
 
@@ -224,13 +236,11 @@ class Reader:
         """The database now, all tables at the same moment.
 
         Raises:
-            DatabaseError: it failed, or is none of an agent.
+            DatabaseError: it failed.
         """
         return await self._database.read(self._snapshot)
 
     def _snapshot(self, session: Session) -> Snapshot:
-        if "role_state" not in table_names(session):
-            raise DatabaseError("this is not the database of an agent")
         roles = _rows(session, "role_state", "SELECT * FROM role_state ORDER BY peer_id, role LIMIT ?")
         outbox = _rows(session, "outbox", "SELECT * FROM outbox ORDER BY due_at LIMIT ?")
         half_open = _rows(session, "half_open", "SELECT * FROM half_open ORDER BY id LIMIT ?")

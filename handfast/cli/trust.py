@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TypeVar
 
 import click
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -15,10 +14,10 @@ from db_sdk import Row, Session
 from handfast.adapters.audit_rows import append_audit
 from handfast.adapters.tables import DeadKey, Revocation, TrustedController
 from handfast.adapters.trust_store import accept_crl, bury, distrust_controller, trust_controller
-from handfast.cli.documents import CONTROLLER, REVOCATION_LIST, TOMBSTONE, read_document
-from handfast.cli.drawing import plain_table
+from handfast.cli.documents import CONTROLLER, REVOCATION_LIST, TOMBSTONE, read_document, refusal
+from handfast.cli.drawing import plain_table, table_console
 from handfast.cli.groups import Group
-from handfast.cli.options import database_options
+from handfast.cli.options import WORDS, database_options
 from handfast.cli.snapshot import opened, require_present_version, table_names
 from handfast.crypto.keys import KEY_BYTES, WeakKeyError, require_strong_signing_key
 from handfast.errors import PeerError, UsageError
@@ -43,7 +42,7 @@ def trust(context: click.Context) -> None:
 @trust.command()
 @click.argument("controller", type=click.Path(path_type=Path))
 @database_options
-@click.option("--label", default="", help="What to call it in lists.  [default: the file's name]")
+@click.option("--label", type=WORDS, default="", help="What to call it in lists.  [default: the file's name]")
 def add(controller: Path, database: Path, label: str) -> None:
     """Believe the certificates of CONTROLLER, a file from `handfast authority init`.
 
@@ -80,13 +79,13 @@ def list_(database: Path) -> None:
       handfast trust list --name alice
     """
     rows, dead = asyncio.run(_read(database))
-    Console(highlight=False).print(_controller_table(rows) if rows else "No controller is trusted.")
+    table_console().print(_controller_table(rows) if rows else "No controller is trusted.")
     if dead:
         click.echo(f"Keys declared dead: {dead}.")
 
 
 @trust.command()
-@click.argument("issuer")
+@click.argument("issuer", type=WORDS)
 @database_options
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def remove(issuer: str, database: Path, yes: bool) -> None:
@@ -135,8 +134,8 @@ def import_crl(file: Path, database: Path) -> None:
     try:
         entries = _write(database, work)
     except PeerError as error:
-        raise UsageError(f"{file}: the list is refused: {error}") from None
-    click.echo(f"The list with {entries} entries is kept.")
+        raise UsageError(f"{file}: the list is refused: {refusal(error)}") from None
+    click.echo(f"The list is kept; it revokes {entries}.")
 
 
 @trust.command("bury")
@@ -159,7 +158,7 @@ def bury_(file: Path, database: Path) -> None:
     try:
         public = _write(database, work)
     except PeerError as error:
-        raise UsageError(f"{file}: the tombstone is refused: {error}") from None
+        raise UsageError(f"{file}: the tombstone is refused: {refusal(error)}") from None
     click.echo(f"Dead: {fingerprint(public)}")
 
 
@@ -206,7 +205,7 @@ def _fingerprint(key: str) -> str:
 def _list_state(row: Row) -> Text:
     if row["crl_sequence"] is None:
         return Text("none")
-    text = Text(f"{row['crl_sequence']}: {row['entries']} entries")
+    text = Text(f"number {row['crl_sequence']}, revokes {row['entries']}")
     if time.time() > row["crl_next"]:
         text.append("\nthe next one is overdue", "bold red")
     return text

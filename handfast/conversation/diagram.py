@@ -2,7 +2,7 @@
 
 from handfast.conversation.model import READY, Role, State
 from handfast.conversation.turn import Transition
-from handfast.conversation.v1 import TABLE
+from handfast.conversation.v1.table import TABLE
 
 _TITLES = {Role.RESPONDER: "Responder", Role.INITIATOR: "Initiator"}
 

@@ -8,7 +8,7 @@ controller's.
 from collections.abc import Iterable
 
 from handfast.audit import SignedHead
-from handfast.conversation.model import Learned, Witnessed
+from handfast.conversation.effects import Learned, Witnessed
 from handfast.conversation.turn import Turn
 from handfast.errors import PeerError, Reason
 from handfast.session.v2.session import Session

@@ -17,10 +17,10 @@ from handfast.session.v2.transcript import Transcript
 from handfast.trust.decision import Pin
 from handfast.wire.text import Json
 
-# Announced for so long each; an answer to one of the last four offers is accepted (section 5.1), a confirm under the last
-# two secrets (section 2).
+# Announced for so long each; an answer to one of the last offers is accepted (section 5.1), a confirm under the last two
+# secrets (section 2). Forged answers can make us renew an offer every 3 s: what is remembered then still goes back a minute.
 RENEWED_EVERY_SECONDS = 60.0
-OFFERS_REMEMBERED = 4
+OFFERS_REMEMBERED = 24
 _SECRETS_REMEMBERED = 2
 
 # Anybody can send us an n1 in the peer's name: so many answers to a peer are waited for at once, and when there are more,
@@ -124,6 +124,12 @@ class Live:
             self.session.rest()
         for half in self.halves:
             half.session.rest()
+
+    def at_rest(self) -> "Live | None":
+        """What is left of it once no conversation is under way: nobody waits for the rest of a handshake then."""
+        if not self.consumed and self.farewell is None:
+            return None
+        return Live(consumed=self.consumed, farewell=self.farewell)
 
     def is_spent(self, ours: "Announcements | None") -> bool:
         """Whether nothing would be lost with it, given what is announced now."""

@@ -8,7 +8,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 from handfast.conversation import gossip
-from handfast.conversation.model import Closed, Role
+from handfast.conversation.effects import Closed
+from handfast.conversation.live import Live
+from handfast.conversation.model import PeerState, Role
 from handfast.conversation.turn import Turn
 from handfast.errors import PeerError, Reason, UsageError
 from handfast.session.v2.session import Session
@@ -51,34 +53,49 @@ def receive(turn: Turn, session: Session, *, closes: bool = False) -> Received:
         PeerError: the packet does not open, holds something else, or remembers another conversation.
     """
     header, packet = turn.event.header, turn.event.packet
-    received = Received()
-    transcript, close = _transcript(turn), None
-    for frame in frames.parse_frames(session.open(header.encoded(), packet, turn.now)):
-        match frame.type:
-            case frames.DATA:
-                received = replace(received, data=(*received.data, _read_data(frame.body)))
-                by_initiator = turn.before.role is Role.RESPONDER
-                transcript = transcript.add(packet_counter(packet), frame.body, by_initiator=by_initiator)
-            case frames.REKEY_INIT:
-                received = replace(received, rekey_init=frame.body)
-            case frames.REKEY_RESP:
-                received = replace(received, rekey_resp=frame.body)
-            case frames.RECEIPT:
-                received = replace(received, receipt=frame.body)
-            case frames.CLOSE:
-                close = Close.parse(frame.body)
-            case frames.WITNESS | frames.CRL:
-                gossip.take(turn, session, frame)
-            case frames.CLOSED:
-                received = replace(received, closed=True)
-            case _:
-                pass
-    if closes and (close is None or received.data):
+    content = frames.parse_frames(session.open(header.encoded(), packet, turn.now))
+    said = [frame.body for frame in content if frame.type == frames.DATA]
+    bodies = {frame.type: frame.body for frame in content}  # of these types one counts, the last
+    closings = [Close.parse(frame.body) for frame in content if frame.type == frames.CLOSE]
+    close = closings[-1] if closings else None
+    if closes and (close is None or said):
         raise PeerError(Reason.FORMAT, "no CLOSE frame")
+    received = Received(
+        data=tuple(_read_data(body) for body in said),
+        rekey_init=bodies.get(frames.REKEY_INIT),
+        rekey_resp=bodies.get(frames.REKEY_RESP),
+        receipt=bodies.get(frames.RECEIPT),
+        closed=frames.CLOSED in bodies,
+    )
+    transcript, by_initiator = _transcript(turn), turn.before.role is Role.RESPONDER
+    for body in said:
+        transcript = transcript.add(packet_counter(packet), body, by_initiator=by_initiator)
     if close is not None:
         transcript.require_agreement(close)
+    for frame in content:
+        if frame.type in (frames.WITNESS, frames.CRL):
+            gossip.take(turn, session, frame)
     turn.change(live=replace(turn.live_after, transcript=transcript), last_secure_at=turn.now)
     return received
+
+
+def require_genuine(before: PeerState, event: Packet, now: float) -> None:
+    """Nothing, where the packet opens under the keys that it names; costs some microseconds and asks no store.
+
+    Anybody can copy the name of a key. A packet that does not open now will not do so later, whatever happens meanwhile.
+
+    Args:
+        before: the state of a pair; a row of the table fires for the packet.
+        event: the packet.
+        now: seconds since 1970 UTC.
+
+    Raises:
+        PeerError: as `Session.open`.
+    """
+    live = before.live or Live()
+    for session in (live.session, *(half.session for half in live.halves)):
+        if session is not None and session.has(event.packet):
+            session.copy().open(event.header.encoded(), event.packet, now)
 
 
 def send_packet(

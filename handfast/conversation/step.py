@@ -14,8 +14,8 @@ from handfast.conversation.model import (
     is_of_version_2,
 )
 from handfast.conversation.turn import Transition, Turn
-from handfast.conversation.v1 import TABLE as TABLE_1
-from handfast.conversation.v2.parts import drop_the_revoked
+from handfast.conversation.v1.table import TABLE as TABLE_1
+from handfast.conversation.v2.parts import drop_the_revoked, talks_to_the_revoked
 from handfast.conversation.v2.table import TABLE as TABLE_2
 from handfast.errors import PeerError, Reason
 from handfast.ports import Entropy
@@ -58,16 +58,22 @@ def step(before: PeerState, event: Event, facts: Facts, now: float, entropy: Ent
     try:
         row.act(turn)
     except PeerError as refusal:
-        if refusal.reason is Reason.REVOKED and turn.live.session is not None:
+        if refusal.reason is Reason.REVOKED and talks_to_the_revoked(turn):
             return _without_the_revoked(Turn(before, event, facts, now, entropy, party))
         return Step(before, (), Verdict.REFUSED, refusal.reason, refusal.__cause__)
-    turn.change(state=row.goes_to)
-    return Step(turn.after, tuple(turn.effects), Verdict.ACCEPTED)
+    return _accepted(turn, row.goes_to)
 
 
 def _without_the_revoked(turn: Turn) -> Step:
     drop_the_revoked(turn)
-    turn.change(state=READY[turn.before.role])
+    return _accepted(turn, READY[turn.before.role])
+
+
+def _accepted(turn: Turn, state: State) -> Step:
+    turn.change(state=state)
+    if state is READY[turn.before.role] and turn.after.live is not None:
+        # also after a conversation of version 1, whose table knows nothing of handshakes begun beside it
+        turn.change(live=turn.after.live.at_rest())
     return Step(turn.after, tuple(turn.effects), Verdict.ACCEPTED)
 
 

@@ -4,16 +4,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
+from handfast.conversation.effects import Effect, Send
 from handfast.conversation.live import Announcements, Live
 from handfast.conversation.model import (
-    Effect,
     Event,
     Facts,
     Outgoing,
     Party,
     PeerState,
     Role,
-    Send,
     Settings,
     State,
     TrustBook,

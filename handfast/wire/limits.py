@@ -31,7 +31,6 @@ HANDSHAKE_BYTES = 16 * 1024
 
 # A message of one conversation carries a DATA frame, a rekeying, a CLOSE and a few short ones.
 FRAMES = 16
-ALERT_BYTES = 200
 
 # What one DATA frame holds: padding adds an eighth at most, and new keys, a CLOSE and a revocation list find room beside it.
 DATA_BYTES = 32 * 1024

@@ -408,7 +408,7 @@ def test_the_agent_uses_only_documented_names_of_the_sdk() -> None:
         "upload_states",
         "download_states",
     }
-    members |= {"run", "quit", "loop", "logger"}
+    members |= {"run", "quit", "loop", "logger", "set_termination_signals", "shutdown"}
     used: set[str] = set()
     reached: set[str] = set()
     for path in SCRIPT.parent.glob("*.py"):

@@ -13,7 +13,8 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent / "agents" / "agent_HSAgent_1"))
 
 import reporting
-from handfast.conversation.model import Delivered, GaveUp, Role, State, Verdict
+from handfast.conversation.effects import Delivered, GaveUp
+from handfast.conversation.model import Role, State, Verdict
 from handfast.errors import Reason
 from handfast.outcomes import Outcome
 

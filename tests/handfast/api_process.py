@@ -5,6 +5,10 @@ import sys
 from itertools import count
 
 from handfast import Node, relay_lines
+from handfast.conversation.model import Settings
+
+# who talked to a process that was killed gives its session up after a second, and resumes with the next one
+QUICK = Settings(retry_delays=(0.25, 0.25, 0.5), repeat_gap=0.2)
 
 
 async def read(node: Node) -> None:
@@ -22,7 +26,8 @@ async def write(node: Node) -> None:
 
 async def main(role: str, home: str, port: int) -> None:
     transport = relay_lines("127.0.0.1", port)
-    async with Node.open(role, passphrase=b"for a test", home=home, transport=transport) as node:
+    secret = b"for a test"
+    async with Node.open(role, passphrase=secret, home=home, transport=transport, settings=QUICK) as node:
         await (read if role == "reader" else write)(node)
 
 

@@ -6,7 +6,8 @@ from typing import Any
 
 from fake_world import START, End, FakeClock, Link, SeededEntropy, make_identity
 
-from handfast.conversation.model import Party, Role, SessionOpened, Settings
+from handfast.conversation.effects import SessionOpened
+from handfast.conversation.model import Party, Role, Settings
 from handfast.driver import Driver
 from handfast.identity import Identity
 from handfast.identity.agent_ids import self_certifying_id

@@ -6,7 +6,8 @@ from collections import deque
 from collections.abc import Callable
 
 from handfast.adapters.memory import MemoryStore
-from handfast.conversation.model import Closed, Delivered, Party, Role, Settings, State, role_of
+from handfast.conversation.effects import Closed, Delivered
+from handfast.conversation.model import Party, Role, Settings, State, role_of
 from handfast.crypto.keys import ExchangeKey, SigningKey
 from handfast.dialogue import Dialogue
 from handfast.driver import Driver

@@ -8,7 +8,8 @@ from fake_world import End, FakeClock, SeededEntropy
 
 from handfast.adapters.memory import MemoryStore
 from handfast.api.letters import Letters
-from handfast.conversation.model import Party, Role, SessionOpened, Settings
+from handfast.conversation.effects import SessionOpened
+from handfast.conversation.model import Party, Role, Settings
 from handfast.crypto.keys import ExchangeKey, Secret, SigningKey
 from handfast.driver import Driver
 from handfast.identity import Identity

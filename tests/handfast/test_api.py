@@ -40,7 +40,7 @@ def make(name: str, transport: Transport, store: MemoryStore | None = None, **na
 
 @pytest.fixture
 async def pair(hub: Hub) -> AsyncIterator[tuple[Node, Node]]:
-    async with make("alice", hub.connect()) as alice, make("bob", hub.connect()) as bob:
+    async with make("bob", hub.connect()) as bob, make("alice", hub.connect()) as alice:
         yield alice, bob
 
 
@@ -89,7 +89,7 @@ async def test_messages_come_in_order_and_to_one_reader_each(pair: tuple[Node, N
 
 
 async def test_a_peer_that_is_not_sure_enough_is_not_returned(hub: Hub) -> None:
-    async with make("alice", hub.connect()) as alice, make("bob", hub.connect()) as bob:
+    async with make("bob", hub.connect()) as bob, make("alice", hub.connect()) as alice:
         with pytest.raises(PeerError, match="no more sure than v2-selfcert"):
             await alice.peer(bob.id, min_security="v2-cert")
         with pytest.raises(TimeoutError):
@@ -142,7 +142,7 @@ async def test_what_the_peer_could_not_read_is_not_sent(pair: tuple[Node, Node],
 
 
 async def test_hostile_lines_disturb_nobody(hub: Hub) -> None:
-    async with make("alice", hub.connect()) as alice, make("bob", hub.connect()) as bob:
+    async with make("bob", hub.connect()) as bob, make("alice", hub.connect()) as alice:
         async with hub.connect() as stranger:
             for line in ({}, {"from": bob.id, "to": alice.id, "intent": "request", "message": "plain"}):
                 await stranger.send(line)
@@ -214,7 +214,7 @@ def peer_of(node: Node, peer_id: str) -> Peer:
 
 
 async def test_a_closed_node_says_so_and_its_iteration_ends(hub: Hub) -> None:
-    async with make("alice", hub.connect()) as alice, make("bob", hub.connect()):
+    async with make("bob", hub.connect()), make("alice", hub.connect()) as alice:
         peer = await alice.peer()
         reading = asyncio.create_task(_collect(alice))
         await asyncio.sleep(0)
@@ -304,6 +304,56 @@ async def test_who_leaves_gives_its_last_answers(hub: Hub) -> None:
         assert await receipt.wait() is Fate.DELIVERED
 
 
+def story(store: MemoryStore) -> list[str]:
+    """What the audit log tells of conversations."""
+    told = ("session", "closed", "gave_up")
+    return [entry.event for entry in store.audit_rows if entry.event in told]
+
+
+async def test_who_leaves_closes_the_conversations_that_it_keeps_open(hub: Hub) -> None:
+    ours, theirs = (MemoryStore(identity_of(name, 0.0).agent_id) for name in ("alice", "bob"))
+    async with make("bob", hub.connect(), theirs):
+        async with make("alice", hub.connect(), ours) as alice:
+            await (await (await alice.peer()).send("x")).wait()
+        assert story(ours) == ["session", "closed"]
+    assert story(theirs) == ["session", "closed"]
+
+
+async def test_who_leaves_waits_for_its_last_letters_but_not_without_end(hub: Hub) -> None:
+    ours = MemoryStore(identity_of("alice", 0.0).agent_id)
+    async with make("alice", hub.connect(), ours) as alice:
+        async with make("bob", hub.connect()) as bob:
+            peer = await alice.peer(bob.id)
+            await (await peer.send("x")).wait()
+        unheard = await peer.send("y")
+    assert story(ours) == ["session"], "nobody has answered"
+    with pytest.raises(UsageError, match="closed"):
+        await unheard.wait()
+    async with make("bob", hub.connect()):
+        async with make("alice", hub.connect()) as alice:
+            receipts = [await (await alice.peer()).send(number) for number in range(40)]
+        assert {await receipt.wait() for receipt in receipts} == {Fate.DELIVERED}
+
+
+async def test_who_is_cancelled_while_it_leaves_lets_go_of_everything(hub: Hub) -> None:
+    before = asyncio.all_tasks()
+
+    async def live() -> None:
+        async with make("alice", hub.connect()) as alice:
+            async with make("bob", hub.connect()) as bob:
+                await (await (await alice.peer(bob.id)).send("x")).wait()
+            leaving.set()
+
+    leaving = asyncio.Event()
+    living = asyncio.create_task(live())
+    await leaving.wait()
+    living.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await living
+    await until(lambda: asyncio.all_tasks() == before)
+    assert hub._queues == []
+
+
 async def test_a_connection_that_ends_is_told_to_everybody_who_waits() -> None:
     ended = asyncio.Event()
 
@@ -339,7 +389,7 @@ async def test_a_database_that_fails_for_a_moment_costs_no_message(
         return await run(self, work)
 
     quick = Settings(retry_delays=(0.2,) * 10)
-    async with make("alice", hub.connect(), settings=quick) as alice, make("bob", hub.connect()) as bob:
+    async with make("bob", hub.connect()) as bob, make("alice", hub.connect(), settings=quick) as alice:
         peer = await alice.peer()
         monkeypatch.setattr(MemoryStore, "run", failing)
         receipt = await peer.send("x")
@@ -365,7 +415,7 @@ async def test_opening_says_what_is_wrong_and_leaves_nothing_locked(hub: Hub, tm
 
 async def test_a_node_that_is_closed_leaves_nothing_behind(hub: Hub) -> None:
     before = asyncio.all_tasks()
-    async with make("alice", hub.connect()) as alice, make("bob", hub.connect()):
+    async with make("bob", hub.connect()), make("alice", hub.connect()) as alice:
         await alice.peer()
         assert len(asyncio.all_tasks()) >= len(before) + 6
     assert asyncio.all_tasks() == before
@@ -377,8 +427,8 @@ async def test_a_node_that_is_closed_leaves_nothing_behind(hub: Hub) -> None:
 @pytest.mark.parametrize("transport", [relay_lines, summoner])
 async def test_nodes_talk_over_a_summoner_relay(transport: Any) -> None:
     async with Relay.listening("127.0.0.1", 0) as relay:
-        async with make("alice", transport("127.0.0.1", relay.port)) as alice:
-            async with make("bob", transport("127.0.0.1", relay.port)) as bob:
+        async with make("bob", transport("127.0.0.1", relay.port)) as bob:
+            async with make("alice", transport("127.0.0.1", relay.port)) as alice:
                 peer = await alice.peer(bob.id)
                 receipts = [await peer.send({"number": number}) for number in range(20)]
                 got = [(await anext(bob)).data for _ in range(20)]
@@ -461,7 +511,7 @@ async def test_nothing_secret_shows_in_a_repr(pair: tuple[Node, Node]) -> None:
 
 async def test_settings_reach_the_conversation(hub: Hub) -> None:
     settings = Settings(linger=0.01)
-    async with make("alice", hub.connect(), settings=settings) as alice, make("bob", hub.connect()) as bob:
+    async with make("bob", hub.connect()) as bob, make("alice", hub.connect(), settings=settings) as alice:
         await (await (await alice.peer()).send("x")).wait()
         await until(lambda: alice._driver.under_way() == bob._driver.under_way() == 0)
 

@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import json
+import os
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -283,13 +284,15 @@ def test_a_peers_log_is_refused_at_the_first_line_that_is_no_entry(
     assert why in result.err
 
 
-@pytest.mark.parametrize("kind", ["missing", "directory", "empty"])
+@pytest.mark.parametrize("kind", ["missing", "directory", "empty", "pipe"])
 def test_a_peers_log_that_cannot_be_read_is_one_line(database: Path, tmp_path: Path, kind: str) -> None:
     path = tmp_path / "log.jsonl"
     if kind == "empty":
         path.write_bytes(b"")
     elif kind == "directory":
         path.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(path)  # nobody writes: opening it would wait for ever
     result = run("audit", "verify", database, "--peer-log", path)
     assert result.status == (1 if kind == "empty" else 2)
     one_line(result)

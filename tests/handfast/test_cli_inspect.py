@@ -128,6 +128,17 @@ def test_the_tables_show_peers_states_pins_outbox_and_audit_in_80_columns(databa
     assert max(map(len, short)) <= 80
 
 
+def test_in_a_narrow_terminal_no_column_disappears_and_the_path_can_be_copied(
+    database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "20")
+    shown = run("inspect", database).out
+    assert f"\n{database}\n" in shown
+    assert fingerprint(BOB.signing_key.public) in shown
+    for heading in ("Our role", "State", "Nonces", "Source", "Event"):
+        assert heading in shown
+
+
 @pytest.fixture
 def second_version(tmp_path: Path) -> Path:
     """Alice's database after a conversation of version 2 in either direction."""
@@ -359,6 +370,37 @@ def test_a_file_that_is_no_agents_database_is_one_line(tmp_path: Path, content: 
     assert result.status == 2
     assert "other.db" in one_line(result)
     assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize(
+    "words", ["inspect", "audit show", "audit verify", "pins list", "pins remove 9c41 --yes", "trust list"]
+)
+def test_a_database_of_another_program_is_one_line_and_stays_as_it_is(tmp_path: Path, words: str) -> None:
+    path = tmp_path / "other.db"
+    altered(path, "CREATE TABLE recipe (name TEXT)")
+    before = path.read_bytes()
+    result = run(*words.split(), path)
+    assert result.status == 2
+    assert "not the database of an agent" in one_line(result)
+    assert path.read_bytes() == before
+    assert os.listdir(tmp_path) == ["other.db"]
+
+
+def test_a_directory_is_not_called_missing(home: Path) -> None:
+    result = run("inspect", home)
+    assert result.status == 2
+    assert "this is a directory" in one_line(result)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root writes everywhere")
+def test_a_directory_that_cannot_be_written_is_told_as_the_reason(home: Path, database: Path) -> None:
+    home.chmod(0o500)
+    try:
+        result = run("inspect", database)
+    finally:
+        home.chmod(0o700)
+    assert result.status == 2
+    assert "SQLite must be able to write" in one_line(result)
 
 
 def test_a_file_that_is_not_there_is_one_line_and_is_not_made(tmp_path: Path) -> None:

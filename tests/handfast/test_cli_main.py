@@ -194,6 +194,26 @@ def test_the_relay_gets_its_arguments_untouched(monkeypatch: pytest.MonkeyPatch)
     assert called == [("--help", "--port", "0", "-x")]
 
 
+@pytest.mark.parametrize(
+    ("error", "status", "says"),
+    [
+        (OSError(28, "No space left on device"), 1, "handfast: No space left on device\n"),
+        (FileNotFoundError(2, "No such file", "x.json"), 2, "handfast: x.json: No such file\n"),
+    ],
+    ids=["standard output", "a file that was named"],
+)
+def test_a_failing_output_is_status_1_and_a_file_that_cannot_be_used_is_status_2(
+    monkeypatch: pytest.MonkeyPatch, error: OSError, status: int, says: str
+) -> None:
+    def fail(*_: object, **__: object) -> int:
+        raise error
+
+    monkeypatch.setattr(importlib.import_module("handfast.cli.server"), "main", fail)
+    result = run("server")
+    assert result.status == status
+    assert one_line(result) == says
+
+
 def test_ctrl_c_is_status_130(monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*_: object, **__: object) -> int:
         raise KeyboardInterrupt

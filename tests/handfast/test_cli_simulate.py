@@ -90,7 +90,7 @@ def test_pairs_that_do_not_close_in_time_fail_the_run_and_are_named(tmp_path: Pa
         "--loss",
         "0.95",
         "--minutes",
-        "0.02",
+        "0.05",
         "--json",
         str(report),
     ]
@@ -162,6 +162,9 @@ def is_relay(process: psutil.Process) -> bool:
         (("--agents", "4", "--plot", "scale.jpg"), ".svg or .png"),
         (("--known-peers", "10", "--plot", "scale.svg"), "--agents"),
         (("--known-peers", "-1"), "--known-peers"),
+        (("--agents", "4", "--minutes", "nan"), "'nan' is not a number"),
+        (("--agents", "4", "--json", "nowhere/scale.json"), "cannot be written there"),
+        (("--agents", "4", "--plot", "nowhere/scale.svg"), "cannot be written there"),
     ],
 )
 def test_flags_that_cannot_be_meant_are_one_line(tmp_path: Path, flags: tuple[str, ...], says: str) -> None:

@@ -6,8 +6,10 @@ import json
 import os
 import re
 import shutil
+import sqlite3
 import stat
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -203,9 +205,66 @@ def test_a_wrong_passphrase_is_one_line(place: Path, monkeypatch: pytest.MonkeyP
     assert "no authority file" in refused("authority", "show", "--name", "acme")
 
 
+@pytest.mark.parametrize(
+    "command", [["show"], ["challenge"], ["list"], ["crl"], ["revoke", ALICE.agent_id]], ids=" ".join
+)
+def test_an_authority_that_lost_its_ledger_signs_nothing_that_forgets_what_it_revoked(
+    command: list[str], place: Path
+) -> None:
+    certified()
+    done("authority", "revoke", ALICE.agent_id, "--name", "acme")
+    signed = statement("authority_acme.crl")
+    (place / "authority_acme.ledger").unlink()
+    assert "the ledger is missing" in refused("authority", *command, "--name", "acme")
+    assert statement("authority_acme.crl") == signed
+    assert not (place / "authority_acme.ledger").exists()
+
+
+@pytest.mark.usefixtures("place")
+def test_a_ledger_is_there_from_the_first_moment_on() -> None:
+    done("authority", "init", "--name", "acme")
+    assert done("authority", "list", "--name", "acme").out == "No certificate was issued.\n"
+
+
+def test_a_new_authority_does_not_take_over_the_ledger_of_one_that_lost_its_key(place: Path) -> None:
+    certified()
+    (place / "authority_acme.json").unlink()
+    assert "of a key that is gone" in refused("authority", "init", "--name", "acme")
+
+
+@pytest.mark.usefixtures("place")
+def test_a_refusal_is_told_in_words_and_another_kind_of_file_by_its_name() -> None:
+    certificate = certified()
+    done("authority", "crl", "--name", "acme")
+    in_bob = ("--name", "bob", "--home", ".")
+    assert "the list is refused: the revocation list is of" in refused(
+        "trust", "import-crl", "authority_acme.crl", *in_bob
+    )
+    assert "does not fit this identity: the certificate is somebody else's" in refused(
+        "identity", "install", certificate, *in_bob
+    )
+    assert "this is not a revocation list" in refused("trust", "import-crl", certificate, *in_bob)
+
+
+@pytest.mark.usefixtures("place")
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("identity", "request", b64url_encode(bytes(16)), "--display-name", "\udcff"),
+        ("trust", "remove", "\udcff"),
+        ("pins", "remove", "\udcff"),
+        ("audit", "show", "--peer", "\udcff"),
+    ],
+    ids=lambda words: f"{words[0]} {words[1]}",
+)
+def test_what_is_no_text_in_the_terminals_encoding_is_one_line(words: tuple[str, ...]) -> None:
+    assert "not text" in refused(*words, "--name", "bob", "--home", ".")
+
+
 def test_an_identity_file_is_no_authority_and_the_other_way_round(place: Path) -> None:
     done("authority", "init", "--name", "acme", "--out", "acme.controller")
     shutil.copy(identity_path(place, "alice"), place / "authority_other.json")
+    (place / "authority_other.ledger").touch()
     shutil.copy(place / "authority_acme.json", identity_path(place, "other"))
     refused("authority", "show", "--name", "other")
     refused("identity", "show", "--name", "other", "--home", ".")
@@ -453,8 +512,8 @@ def test_controllers_are_listed_and_removed() -> None:
         assert words in shown
     done("authority", "crl", "--name", "acme")
     done("trust", "import-crl", "authority_acme.crl", *in_bob)
-    assert "1: 0 entries" in done("trust", "list", *in_bob).out
-    assert "crl_rollback" in refused("trust", "import-crl", "authority_acme.crl", *in_bob)
+    assert "number 1, revokes 0" in done("trust", "list", *in_bob).out
+    assert "a list as new as this one" in refused("trust", "import-crl", "authority_acme.crl", *in_bob)
     for given in ("", "u0000", "x"):
         assert "trusted controllers" in refused("trust", "remove", given, *in_bob, "--yes")
     assert run("trust", "remove", issuer[:6], *in_bob, typed="n\n").status == 1
@@ -506,6 +565,16 @@ def test_a_buried_key_is_believed_no_more() -> None:
 def test_a_weak_or_damaged_key_is_no_controller(public: bytes) -> None:
     Path("bad").write_text(f"handfast-controller {b64url_encode(public)}")
     assert "no key of a controller" in refused("trust", "add", "bad", "--name", "bob", "--home", ".")
+
+
+def test_a_database_of_another_program_is_not_even_opened_for_writing(place: Path) -> None:
+    certified()
+    other = place / "other.db"
+    with closing(sqlite3.connect(other)) as connection, connection:
+        connection.execute("CREATE TABLE recipe (name TEXT)")
+    before = other.read_bytes()
+    assert "not the database of an agent" in refused("trust", "add", "acme.controller", other)
+    assert other.read_bytes() == before
 
 
 def test_a_database_of_another_version_is_not_changed(place: Path) -> None:

@@ -472,7 +472,7 @@ async def test_an_envelope_with_no_message_inside_is_refused() -> None:
 
     def hollow(line: dict[str, Any]) -> int:
         if line["intent"] == "respond":
-            state = bob.driver._states[RESP, alice.id]
+            state = bob.driver._pairs.stored[RESP, alice.id]
             assert state.secret is not None
             line["sec"] = seal({}, state.secret, bob.identity.signing_key, b"n" * 12, START, None)
         return 1

@@ -10,7 +10,8 @@ import pytest
 from fake_world import End, FakeClock
 
 from handfast.congestion import Admission, RegisterPace
-from handfast.conversation.model import Closed, Role
+from handfast.conversation.effects import Closed
+from handfast.conversation.model import Role
 from handfast.wire.text import Json
 
 TICK_SECONDS = 0.25

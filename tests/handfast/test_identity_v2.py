@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 from fake_world import START, make_identity
@@ -44,6 +45,15 @@ def refused(reason: Reason, *arguments: object) -> None:
 def test_an_id_is_the_one_of_the_design_s_vectors(side: str) -> None:
     public = SigningKey(bytes.fromhex(DESIGN["keys"][f"ik {side}"])).public
     assert self_certifying_id(public) == DESIGN[f"id_{side}"]
+
+
+@given(st.binary(min_size=32, max_size=32))
+def test_all_bits_of_an_id_but_its_version_and_variant_are_of_the_digest(key: bytes) -> None:
+    raw, digest = UUID(self_certifying_id(key)).bytes, hashlib.sha256(b"SMNR2 agent id\0" + key).digest()
+    differing = [one ^ other for one, other in zip(raw, digest[:16], strict=True)]
+    assert (differing.pop(8) & 0x3F, differing.pop(6) & 0x0F) == (0, 0)
+    assert not any(differing)
+    assert (raw[6] >> 4, raw[8] >> 6) == (8, 0b10)
 
 
 @given(st.binary(min_size=32, max_size=32), st.binary(min_size=32, max_size=32))
@@ -116,6 +126,12 @@ def test_a_binding_holds_for_its_time_and_what_clocks_may_differ(now: float) -> 
     check_binding(binding, ALICE.agent_id, ALICE.signing_key.public, NS, now)
 
 
+@pytest.mark.parametrize("life", [0, 1])
+def test_a_binding_may_be_for_a_moment(life: int) -> None:
+    binding = bind(ALICE.signing_key, ALICE.agent_id, NS, NOW, NOW + life)
+    check_binding(binding, ALICE.agent_id, ALICE.signing_key.public, NS, NOW)
+
+
 def test_a_binding_that_was_found_good_is_not_verified_again_and_ends_all_the_same(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -139,6 +155,7 @@ def test_a_binding_that_was_found_good_is_not_verified_again_and_ends_all_the_sa
             refused(Reason.STATIC_SIG, *differs, NOW)
     assert len(verified) == 12
     binding.forget_bindings()
+    refused(Reason.STATIC_SIG, shown, ALICE.agent_id, ALICE.signing_key.public, NS, NOW)  # asked again
 
 
 @pytest.mark.parametrize(

@@ -4,19 +4,18 @@ A state machine of hypothesis: any order of such events, then what must hold wha
 (tests/model) covers every order within small bounds; this has the real cryptography, driver and clocks, and no bounds.
 """
 
-import asyncio
-from collections.abc import Coroutine
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
 from fake_world import End, FakeClock
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import invariant, precondition, rule
+from lossy_link import LossyLink, whose
 
 from handfast.congestion import MOST_SLOWNESS
-from handfast.conversation.model import Closed, Delivered, Role, SessionOpened, Settings
+from handfast.conversation.effects import Closed, Delivered, SessionOpened
+from handfast.conversation.model import Role, Settings
 
 INIT, RESP = Role.INITIATOR, Role.RESPONDER
 TURNS = 2
@@ -25,17 +24,6 @@ TURNS = 2
 UNTIL_HOME_SECONDS = round(60 * MOST_SLOWNESS)
 # a responder that insists on a reference its peer has lost takes `register` for an answer 60 s later
 UNTIL_NEXT_CONVERSATION_SECONDS = UNTIL_HOME_SECONDS + 60
-
-whose = st.integers(0, 1)
-positions = st.integers(0, 1000)
-
-
-@dataclass
-class Line:
-    """One line on its way."""
-
-    to: End
-    content: dict[str, Any]
 
 
 def conversations(end: End, role: Role) -> tuple[list[list[Any]], list[list[Any]]]:
@@ -58,37 +46,17 @@ def is_subsequence(some: list[Any], of: list[Any]) -> bool:
     return all(item in rest for item in some)
 
 
-class LossyLink(RuleBasedStateMachine):
-    """The link; every rule is one thing that may happen on it."""
+class Talk(LossyLink[End]):
+    """Two agents with a dialogue."""
 
     def __init__(self) -> None:
-        super().__init__()
-        self.loop = asyncio.new_event_loop()
-        self.ends = [End(name, FakeClock(), Settings(exchanges=TURNS)) for name in ("alice", "bob")]
-        self.on_their_way: list[Line] = []
-        self.ever_sent: list[Line] = []
+        super().__init__(*(End(name, FakeClock(), Settings(exchanges=TURNS)) for name in ("alice", "bob")))
 
-    def teardown(self) -> None:
-        try:
-            self.without_any_message_both_come_home()
-            self.clocks_are_set_right()
-            self.a_new_conversation_closes_in_both_directions()
-            self.what_was_heard_is_what_was_said()
-        finally:
-            self.loop.close()
-
-    def run(self, what: Coroutine[Any, Any, Any]) -> Any:
-        return self.loop.run_until_complete(what)
-
-    def collect(self) -> None:
-        for end, other in (self.ends, reversed(self.ends)):
-            for content in end.take():
-                self.ever_sent.append(Line(other, content))
-                self.on_their_way.append(Line(other, content))
-
-    def hand_over(self, line: Line) -> None:
-        self.run(line.to.receive(line.content))
-        self.collect()
+    def all_ends_well(self) -> None:
+        self.without_any_message_both_come_home()
+        self.clocks_are_set_right()
+        self.a_new_conversation_closes_in_both_directions()
+        self.what_was_heard_is_what_was_said()
 
     def clocks_agree(self) -> bool:
         return self.ends[0].clock.offset == self.ends[1].clock.offset
@@ -97,56 +65,7 @@ class LossyLink(RuleBasedStateMachine):
 
     @rule(who=whose)
     def registers(self, who: int) -> None:
-        content = {"to": None, "intent": "register", "from": self.ends[who].id}
-        self.on_their_way.append(Line(self.ends[1 - who], content))
-
-    @rule(
-        who=whose, fates=st.lists(st.sampled_from([*["arrives"] * 6, "is lost", "arrives twice", "is late"]))
-    )
-    def talk(self, who: int, fates: list[str]) -> None:
-        """One line after the other meets its fate, beginning with a `register` where nobody says anything."""
-        if not self.on_their_way:
-            self.registers(who)
-        for fate in fates:
-            if not self.on_their_way:
-                return
-            line = self.on_their_way.pop(0)
-            if fate == "is late":
-                self.on_their_way.append(line)
-            for _ in range({"arrives": 1, "arrives twice": 2}.get(fate, 0)):
-                self.hand_over(line)
-
-    @rule()
-    def all_arrive_in_order(self) -> None:
-        while self.on_their_way:
-            self.hand_over(self.on_their_way.pop(0))
-
-    @precondition(lambda self: self.on_their_way)
-    @rule(at=positions)
-    def overtakes(self, at: int) -> None:
-        self.hand_over(self.on_their_way.pop(at % len(self.on_their_way)))
-
-    @precondition(lambda self: self.on_their_way)
-    @rule(at=positions)
-    def arrives_and_will_again(self, at: int) -> None:
-        self.hand_over(self.on_their_way[at % len(self.on_their_way)])
-
-    @precondition(lambda self: self.on_their_way)
-    @rule(at=positions)
-    def is_lost(self, at: int) -> None:
-        self.on_their_way.pop(at % len(self.on_their_way))
-
-    @precondition(lambda self: self.ever_sent)
-    @rule(at=positions)
-    def is_replayed(self, at: int) -> None:
-        self.hand_over(self.ever_sent[at % len(self.ever_sent)])
-
-    @rule(seconds=st.sampled_from([0.3, 2.5, 12.0, 70.0]))
-    def time_passes(self, seconds: float) -> None:
-        for end in self.ends:
-            end.clock.seconds += seconds
-            self.run(end.driver.tick())
-        self.collect()
+        super().registers(who)
 
     @precondition(lambda self: self.clocks_agree())
     @rule(who=whose, by=st.sampled_from([-50_000_000.0, -3_600.0, -45.0, 45.0, 3_600.0, 50_000_000.0]))
@@ -158,12 +77,6 @@ class LossyLink(RuleBasedStateMachine):
     def clocks_are_set_right(self) -> None:
         for end in self.ends:
             end.clock.offset = self.ends[0].clock.offset
-
-    @rule(who=whose)
-    def is_killed_and_restarted(self, who: int) -> None:
-        self.ends[who].take()  # what had not left is lost with the process
-        self.run(self.ends[who].restart())
-        self.collect()
 
     # ---- what must hold ---------------------------------------------------------------------------------------------
 
@@ -216,11 +129,11 @@ class LossyLink(RuleBasedStateMachine):
         raise AssertionError(f"closed before: {before}, and now: {after}")
 
 
-class TestLossyLink(LossyLink.TestCase):  # type: ignore[name-defined, misc]
+class TestLossyLink(Talk.TestCase):  # type: ignore[name-defined, misc]
     settings = settings(max_examples=25, stateful_step_count=40, deadline=None, derandomize=True)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-class TestLossyLinkForLong(LossyLink.TestCase):  # type: ignore[name-defined, misc]
+class TestLossyLinkForLong(Talk.TestCase):  # type: ignore[name-defined, misc]
     settings = settings(max_examples=1000, stateful_step_count=80, deadline=None)

@@ -7,7 +7,9 @@ from fake_world import End, FakeClock, Link
 from mail_world import INIT, RESP, MailEnd, copy_of, identity_of, without_sessions
 
 from handfast.adapters.memory import MemoryStore, MemoryTransaction
-from handfast.conversation.model import Closed, GaveUp, Rekeyed, Settings, State
+from handfast.api import runner
+from handfast.conversation.effects import Closed, GaveUp, Rekeyed
+from handfast.conversation.model import Settings, State
 from handfast.conversation.v2 import mail
 from handfast.driver import Driver
 from handfast.mail import INBOX_LETTERS, LETTERS_IN_A_PACKET, OUTBOX_LETTERS, Fate, Receipt
@@ -398,6 +400,65 @@ async def test_a_receipt_that_makes_no_sense_delivers_nothing(
     await world.link.settle()
     assert world.alice.refusals() == (["format"] if refused else [])
     assert await world.fates() == [Fate.DELIVERED, Fate.WAITING]
+
+
+async def test_a_reader_that_was_killed_is_taken_for_another_process_while_it_is_heard_often(
+    world: World,
+) -> None:
+    await world.say("x")
+    await world.bob.restart()
+    await world.post("y")
+    arrived_at = world.clock.seconds
+    while len(await world.bob.take_all()) < 2:
+        await world.wait(1.0)
+        assert world.clock.seconds - arrived_at < runner._ARRIVING_SECONDS
+
+
+async def test_who_winds_down_ends_its_pauses_and_waits_for_those_only_that_it_can_end(world: World) -> None:
+    await world.say("x")
+    assert world.bob.driver.wind_down(60.0), "whoever writes to us may pause"
+    assert not world.alice.driver.wind_down(60.0)
+    await world.alice.driver.tick()
+    await world.link.settle()
+    assert world.alice.driver.wind_down(60.0)
+    assert (world.alice.closed(INIT), world.bob.closed(RESP)) == (1, 1)
+
+
+async def test_who_winds_down_says_what_is_left_but_not_without_end(world: World) -> None:
+    await world.say("x")
+    world.lose("respond")
+    await world.post("y", "z")
+    await world.link.settle()
+    assert not world.alice.driver.wind_down(60.0)
+    world.lose()
+    await world.wait(5, register_every=None)
+    assert not world.alice.driver.wind_down(0.0), "what was said first holds"
+    await world.alice.driver.tick()
+    await world.link.settle()
+    assert world.alice.driver.wind_down(60.0)
+    assert (world.alice.closed(INIT), await world.bob.take_all()) == (1, ["x", "y", "z"])
+    await world.post("later")
+    await world.wait(30)
+    assert await world.fates() == [Fate.DELIVERED] * 3 + [Fate.WAITING]
+    assert await world.bob.take_all() == ["x", "y", "z"]
+
+
+async def test_who_winds_down_does_not_wait_for_room(world: World) -> None:
+    await world.say("x")
+    await world.post(*range(INBOX_LETTERS + 1))
+    await world.link.settle()
+    assert not world.alice.driver.wind_down(60.0)
+    await world.alice.driver.tick()
+    await world.link.settle()
+    assert world.alice.driver.wind_down(60.0)
+    assert world.alice.closed(INIT) == 1
+
+
+async def test_a_peer_that_does_not_answer_is_waited_for_until_the_time_is_over(world: World) -> None:
+    await world.say("x")
+    assert not world.alice.driver.wind_down(2.0)
+    world.clock.seconds += 2.0
+    assert world.alice.driver.wind_down(2.0)
 
 
 async def test_a_peer_that_is_revoked_in_a_pause_is_left_and_gets_nothing_more(

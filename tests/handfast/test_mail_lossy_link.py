@@ -4,16 +4,12 @@ A state machine of hypothesis: any order of such events. Whatever happens, every
 and who wrote it is told "delivered" only of those that are there. When the link works again, everything is told.
 """
 
-import asyncio
-from collections.abc import Coroutine
-from dataclasses import dataclass
-from typing import Any
-
 import pytest
 from fake_world import FakeClock
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import invariant, rule
+from lossy_link import LossyLink, fates_of_lines, whose
 from mail_world import MailEnd, copy_of, without_sessions
 
 from handfast.adapters.memory import MemoryStore
@@ -23,32 +19,14 @@ from handfast.mail import Fate
 # a peer that lost its memory is greeted after 60 s, a session that is not answered given up after 26 s, each in its turn
 UNTIL_ALL_IS_TOLD_SECONDS = 150
 
-whose = st.integers(0, 1)
-positions = st.integers(0, 1000)
-fates_of_lines = st.lists(
-    st.sampled_from([*["arrives"] * 6, "is lost", "arrives twice", "is late"]), min_size=3
-)
 
-
-@dataclass
-class Line:
-    """One line on its way."""
-
-    to: MailEnd
-    content: dict[str, Any]
-
-
-class LettersOnALossyLink(RuleBasedStateMachine):
-    """The link; every rule is one thing that may happen on it."""
+class LettersOnALossyLink(LossyLink[MailEnd]):
+    """Two agents that carry mail."""
 
     one_way = False
 
     def __init__(self) -> None:
-        super().__init__()
-        self.loop = asyncio.new_event_loop()
-        self.ends = [MailEnd(name, FakeClock(), Settings(linger=5.0)) for name in ("alice", "bob")]
-        self.on_their_way: list[Line] = []
-        self.ever_sent: list[Line] = []
+        super().__init__(*(MailEnd(name, FakeClock(), Settings(linger=5.0)) for name in ("alice", "bob")))
         self.posted = [0, 0]
         # what was told of letters that a later copy of the database knows nothing of
         self.texts: list[dict[int, int]] = [{}, {}]
@@ -58,26 +36,14 @@ class LettersOnALossyLink(RuleBasedStateMachine):
         self.post(1, 1, None)
         self.all_arrive_in_order()
 
-    def teardown(self) -> None:
-        try:
-            self.clocks_are_set_right()
-            self.the_link_works_again()
-            self.everything_is_told()
-        finally:
-            self.loop.close()
+    def all_ends_well(self) -> None:
+        self.clocks_are_set_right()
+        self.the_link_works_again()
+        self.everything_is_told()
 
-    def run(self, what: Coroutine[Any, Any, Any]) -> Any:
-        return self.loop.run_until_complete(what)
-
-    def collect(self) -> None:
-        for end, other in (self.ends, reversed(self.ends)):
-            for content in end.take():
-                self.ever_sent.append(Line(other, content))
-                self.on_their_way.append(Line(other, content))
-
-    def hand_over(self, line: Line) -> None:
-        self.run(line.to.receive(line.content))
-        self.collect()
+    async def tick(self, end: MailEnd) -> None:
+        await end.driver.tick()
+        await end.expire()
 
     def post(self, who: int, count: int, expires_in: float | None, *, tell: bool = True) -> None:
         if self.one_way and who == 1:
@@ -111,53 +77,6 @@ class LettersOnALossyLink(RuleBasedStateMachine):
     def takes(self, who: int) -> None:
         self.run(self.ends[who].take_one())
 
-    def registers(self, who: int) -> None:
-        end = self.ends[who]
-        self.on_their_way.append(Line(self.ends[1 - who], end.driver.register() | {"from": end.id}))
-
-    @rule(fates=fates_of_lines)
-    def talk(self, fates: list[str]) -> None:
-        """One line after the other meets its fate, beginning with a `register` where nobody says anything."""
-        if not self.on_their_way:
-            self.registers(0)
-            self.registers(1)
-        for fate in fates:
-            if not self.on_their_way:
-                return
-            line = self.on_their_way.pop(0)
-            if fate == "is late":
-                self.on_their_way.append(line)
-            for _ in range({"arrives": 1, "arrives twice": 2}.get(fate, 0)):
-                self.hand_over(line)
-
-    @rule()
-    def all_arrive_in_order(self) -> None:
-        while self.on_their_way:
-            self.hand_over(self.on_their_way.pop(0))
-
-    @precondition(lambda self: self.on_their_way)
-    @rule(at=positions)
-    def overtakes(self, at: int) -> None:
-        self.hand_over(self.on_their_way.pop(at % len(self.on_their_way)))
-
-    @precondition(lambda self: self.on_their_way)
-    @rule(at=positions)
-    def is_lost(self, at: int) -> None:
-        self.on_their_way.pop(at % len(self.on_their_way))
-
-    @precondition(lambda self: self.ever_sent)
-    @rule(at=positions)
-    def is_replayed(self, at: int) -> None:
-        self.hand_over(self.ever_sent[at % len(self.ever_sent)])
-
-    @rule(seconds=st.sampled_from([0.3, 2.5, 12.0, 70.0]))
-    def time_passes(self, seconds: float) -> None:
-        for end in self.ends:
-            end.clock.seconds += seconds
-            self.run(end.driver.tick())
-            self.run(end.expire())
-        self.collect()
-
     @rule(who=whose, by=st.sampled_from([-3_600.0, -45.0, 45.0, 3_600.0]))
     def clock_is_set(self, who: int, by: float) -> None:
         self.ends[who].clock.offset += by
@@ -166,12 +85,6 @@ class LettersOnALossyLink(RuleBasedStateMachine):
     def clocks_are_set_right(self) -> None:
         for end in self.ends:
             end.clock.offset = FakeClock().offset
-
-    @rule(who=whose)
-    def is_killed_and_restarted(self, who: int) -> None:
-        self.ends[who].take()  # what had not left is lost with the process
-        self.run(self.ends[who].restart())
-        self.collect()
 
     # ---- what must hold ---------------------------------------------------------------------------------------------
 

@@ -1,6 +1,7 @@
 """The Noise handshakes: the design's vectors, another implementation, altered messages, and misuse."""
 
 import base64
+import copy
 import hashlib
 import hmac
 import itertools
@@ -60,7 +61,7 @@ class Side:
         self.messages = protocol.pattern.messages
         self.psk = psk
         self.ephemeral = ExchangeKey((b"I" if initiator else b"R") * 32)
-        knows_peer = protocol.pattern.pre_messages[0] != ()
+        knows_peer = protocol.pattern.pre_messages[1 if initiator else 0] != ()
         self.state = HandshakeState(
             protocol,
             initiator=initiator,
@@ -181,7 +182,7 @@ def other_side(protocol: Protocol, *, initiator: bool) -> NoiseConnection:
     other = NoiseConnection.from_name(protocol.name.encode())
     statics = (INITIATOR_STATIC, RESPONDER_STATIC) if initiator else (RESPONDER_STATIC, INITIATOR_STATIC)
     other.set_keypair_from_private_bytes(Keypair.STATIC, statics[0].private_bytes())
-    if protocol.pattern.pre_messages[0]:
+    if protocol.pattern.pre_messages[1 if initiator else 0]:
         other.set_keypair_from_public_bytes(Keypair.REMOTE_STATIC, statics[1].public)
     if protocol.pattern.has_psk:
         other.set_psks(psk=PSK.reveal())
@@ -194,10 +195,12 @@ def other_side(protocol: Protocol, *, initiator: bool) -> NoiseConnection:
     return other
 
 
-# patterns that we do not use, for what ours have none of: a static key in the clear, a psk in the second message
+# patterns that we do not use, for what ours have none of: a static key in the clear, a psk in the second message, one
+# static key alone known beforehand
 IX = Pattern("IX", (("e", "s"), ("e", "ee", "se", "s", "es")))
 IXPSK2 = Pattern("IXpsk2", (("e", "s"), ("e", "ee", "se", "s", "es", "psk")))
-SHARED = [*PROTOCOLS, *(Protocol(pattern, CHACHAPOLY) for pattern in (IX, IXPSK2))]
+IK = Pattern("IK", (("e", "es", "s", "ss"), ("e", "ee", "se")), pre_messages=((), ("s",)))
+SHARED = [*PROTOCOLS, *(Protocol(pattern, CHACHAPOLY) for pattern in (IX, IXPSK2, IK))]
 
 
 @pytest.mark.parametrize("protocol", SHARED, ids=lambda protocol: protocol.name)
@@ -423,6 +426,23 @@ def test_a_side_made_again_of_the_same_keys_goes_on_where_the_first_was(protocol
     again.read(1, responder.write(1, b""))
 
 
+@every_protocol
+def test_a_copy_goes_its_own_way(protocol: Protocol) -> None:
+    sides = two_sides(protocol)
+    for number, writer, reader in turns(protocol, *sides):
+        before = writer.snapshot(), reader.snapshot()
+        trials = copy.copy(writer), copy.copy(reader)
+        for trial, side in zip(trials, (writer, reader), strict=True):
+            trial.state = side.state.copy()
+        message = trials[0].write(number, b"payload")
+        assert trials[1].read(number, message) == b"payload"
+        assert (writer.snapshot(), reader.snapshot()) == before
+        assert writer.write(number, b"payload") == message
+        assert reader.read(number, message) == b"payload"
+    copied = [side.state.copy().finish() for side in sides]
+    assert copied == [side.state.finish() for side in sides]
+
+
 # ---- misuse -------------------------------------------------------------------------------------------------------
 
 
@@ -465,9 +485,9 @@ def test_messages_out_of_turn_and_an_early_finish_are_errors_of_ours_and_change_
     sides = two_sides(protocol)
     for number, writer, reader in turns(protocol, *sides):
         before = writer.snapshot(), reader.snapshot()
-        with pytest.raises(UsageError):
+        with pytest.raises(UsageError, match="message is ours"):
             writer.read(number, bytes(200))
-        with pytest.raises(UsageError):
+        with pytest.raises(UsageError, match="message is the peer's"):
             reader.write(number, b"")
         with pytest.raises(UsageError):
             writer.state.finish()

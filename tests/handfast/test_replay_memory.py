@@ -18,15 +18,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from handfast.adapters.memory import MemoryStore
 from handfast.adapters.sqlite import SqliteStore
-from handfast.conversation.model import (
-    Effect,
-    ForgetNonces,
-    PeerState,
-    RecordEnvelope,
-    RecordNonce,
-    RememberHandshake,
-    Role,
-)
+from handfast.conversation.effects import Effect, ForgetNonces, RecordEnvelope, RecordNonce, RememberHandshake
+from handfast.conversation.model import PeerState, Role
 from handfast.errors import PeerError, Reason
 from handfast.wire.text import b64encode
 from handfast.wire.v1 import Confirm

@@ -15,7 +15,8 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from handfast.conversation.model import Facts, Party, PeerState, RememberHandshake, Role, Settings
+from handfast.conversation.effects import RememberHandshake
+from handfast.conversation.model import Facts, Party, PeerState, Role, Settings
 from handfast.conversation.step import step
 from handfast.crypto.aead import aes_seal
 from handfast.crypto.keys import ExchangeKey, Secret

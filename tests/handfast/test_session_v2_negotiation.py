@@ -40,6 +40,26 @@ def test_the_first_suite_of_the_initiator_that_the_responder_shares_is_taken() -
     assert select(offer(0x0999, 0x0010, 1), offer(0x0010, 0x0999, 1)).number == 1
 
 
+@pytest.mark.parametrize(
+    ("number", "pattern", "kem", "psk"),
+    [
+        (0x0001, "XX", False, False),
+        (0x0002, "XXpsk3", False, True),
+        (0x0003, "XXpsk3", True, False),
+        (0x0004, "XXpsk3", True, True),
+    ],
+)
+def test_a_suite_is_what_the_protocol_says_under_either_cipher(
+    number: int, pattern: str, kem: bool, psk: bool
+) -> None:
+    for bit, cipher in ((0, "ChaChaPoly"), (0x0100, "AESGCM")):
+        suite = SUITES[number | bit]
+        assert (suite.number, suite.kem, suite.psk) == (number | bit, kem, psk)
+        assert suite.full.name == f"Noise_{pattern}_25519_{cipher}_SHA256"
+        assert suite.short.name == f"Noise_KKpsk0_25519_{cipher}_SHA256"
+    assert len(SUITES) == 8
+
+
 def test_a_suite_with_a_psk_wins_if_both_demand_one() -> None:
     both = {"flags": DEMANDS_PSK}
     assert select(offer(1, 2, **both), offer(1, 2, **both)).number == 2
@@ -52,6 +72,7 @@ def test_a_suite_with_a_psk_wins_if_both_demand_one() -> None:
     [
         (offer(1), offer(2), Reason.OFFER),
         (offer(0x0010), offer(0x0010), Reason.OFFER),
+        (offer(1, flags=DEMANDS_PSK), offer(1, flags=DEMANDS_PSK), Reason.OFFER),
         (offer(1, versions=(1,)), offer(1, versions=(2, 1)), Reason.VERSION),
         (offer(1, versions=(3,)), offer(1), Reason.VERSION),
     ],

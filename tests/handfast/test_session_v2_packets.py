@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from v2_parties import AES, NOW, header, noise, refused, sessions
 
+from handfast.crypto.keys import ExchangeKey
 from handfast.errors import PeerError, Reason, UsageError
 from handfast.session.v2.session import Session
 from handfast.session.v2.suites import CHACHA
@@ -220,6 +221,33 @@ def test_a_copy_goes_its_own_way() -> None:
     assert send(ours, theirs)
 
 
+def test_a_copy_remembers_all_that_the_session_does_at_every_point_of_a_rekeying() -> None:
+    ours, theirs = sessions()
+    hdr = header(ours)
+    opened, late = ours.seal(hdr, b"opened"), ours.seal(hdr, b"late")
+    theirs.open(hdr, opened, NOW)
+
+    def check() -> None:
+        for session in (ours, theirs):
+            assert state(session.copy()) == state(session)
+            assert session.copy().session_id == session.session_id
+
+    body = ours.start_rekey(noise("i"))
+    check()
+    assert ours.copy().start_rekey(noise("another")) == body
+    answer = theirs.answer_rekey(body, noise("r"), NOW)
+    check()
+    assert theirs.copy().answer_rekey(body, noise("another"), NOW) == answer
+    ours.finish_rekey(answer, NOW)
+    check()
+    send(ours, theirs)
+    check()
+    trial = theirs.copy()
+    assert refused(lambda: trial.open(hdr, opened, NOW)) == Reason.REPLAY
+    assert trial.open(hdr, late, NOW) == b"late"
+    assert theirs.open(hdr, late, NOW) == b"late"  # the copy's window is its own
+
+
 def test_a_copy_in_the_midst_of_a_rekeying_goes_its_own_way() -> None:
     ours, theirs = sessions()
     hdr = header(ours)
@@ -239,11 +267,16 @@ def test_resting_costs_nothing_but_time() -> None:
     for session in (ours, theirs):
         session.rest()
         assert session._current.encrypt is session._current.decrypt is None
+    hdr = header(ours)
+    late = [ours.seal(hdr, b"late"), ours.seal(hdr, b"late")]
     send(ours, theirs)
     rekey(ours, theirs)
-    theirs.rest()
+    assert theirs.open(hdr, late[0], NOW) == b"late"
     assert theirs._other is not None
+    assert theirs._other.decrypt is not None
+    theirs.rest()
     assert theirs._other.decrypt is None
+    assert theirs.open(hdr, late[1], NOW) == b"late"
     send(ours, theirs)
 
 
@@ -261,8 +294,10 @@ def test_new_keys_are_due_after_so_many_messages_in_either_direction_or_so_much_
     assert not ours.needs_rekey(NOW + limits.GENERATION_SECONDS_SOFT - 1)
     assert ours.needs_rekey(NOW + limits.GENERATION_SECONDS_SOFT)
     assert theirs.needs_rekey(NOW + limits.GENERATION_SECONDS_SOFT)  # and asks for it
-    ours._sent = SOFT - 1
+    ours._sent = SOFT - 2
+    send(ours, theirs)
     assert not ours.needs_rekey(NOW)
+    assert not theirs.needs_rekey(NOW)
     send(ours, theirs)
     assert ours.needs_rekey(NOW)
     assert theirs.needs_rekey(NOW)
@@ -400,6 +435,22 @@ def test_any_altered_byte_of_a_rekeying_is_refused_and_the_genuine_one_is_still_
     send(ours, theirs)
 
 
+def test_a_rekeying_that_carries_anything_is_refused_on_both_sides() -> None:
+    ours, theirs = sessions()
+    question, answer = ours._rekeying(initiator=True), theirs._rekeying(initiator=False)
+    psk, ephemerals = ours.resumption, (ExchangeKey(noise("i")), ExchangeKey(noise("r")))
+    before = state(theirs)
+    loaded = question.write_message(b"x", ephemeral=ephemerals[0], psk=psk)
+    assert refused(lambda: theirs.answer_rekey(loaded, noise("r"), NOW)) == Reason.FORMAT
+    assert state(theirs) == before
+    answer.read_message(ours.start_rekey(noise("i")), psk=psk)
+    before = state(ours)
+    loaded = answer.write_message(b"x", ephemeral=ephemerals[1])
+    assert refused(lambda: ours.finish_rekey(loaded, NOW)) == Reason.FORMAT
+    assert state(ours) == before
+    rekey(ours, theirs)
+
+
 def test_only_the_initiator_starts_so_that_rekeyings_cannot_cross() -> None:
     ours, theirs = sessions()
     with pytest.raises(UsageError):
@@ -431,6 +482,15 @@ def test_what_was_under_way_with_the_old_keys_opens_for_a_while() -> None:
     assert theirs.generation == 2
     assert refused(lambda: theirs.open(hdr, late, NOW + limits.OLD_GENERATION_SECONDS)) == Reason.NO_SESSION
     assert theirs._other is None  # erased
+
+
+def test_the_old_keys_are_erased_when_their_time_is_over_though_nothing_comes_under_them_any_more() -> None:
+    ours, theirs = sessions()
+    rekey(ours, theirs)
+    send(ours, theirs, now=NOW + limits.OLD_GENERATION_SECONDS - 1)
+    assert theirs._other is not None
+    send(ours, theirs, now=NOW + limits.OLD_GENERATION_SECONDS)
+    assert theirs._other is None
 
 
 def test_the_old_keys_are_erased_after_so_many_newer_packets() -> None:

@@ -98,6 +98,14 @@ def test_any_altered_byte_of_k1_is_refused_and_the_genuine_k1_is_still_good(
     assert digest_of(k1) != digest_of(replace(k1, ticket=bytes(16)))
 
 
+def test_a_k1_whose_offer_is_none_is_refused(tickets: tuple[Ticket, Ticket]) -> None:
+    me, peer = parties(CHACHA)
+    _, k1 = make_k1(me, tickets[0], noise("no offer"), ephemeral=noise("k1"), now=NOW)
+    assert refused(
+        lambda: read_k1(peer, tickets[1], k1, ephemeral=noise("k2"), nonce=token("k2"), now=NOW)
+    ) == (Reason.OFFER)
+
+
 def test_any_altered_byte_of_k2_is_refused_and_the_genuine_k2_is_still_good(
     tickets: tuple[Ticket, Ticket],
 ) -> None:
@@ -198,6 +206,7 @@ def test_a_ticket_comes_back_from_its_bytes_as_it_was(tickets: tuple[Ticket, Tic
         b"",
         b"{}",
         b"[]",
+        b"5",
         tickets[0].to_bytes().replace(b'"u', b'"v'),
         tickets[0].to_bytes().replace(b"mode", b"mood"),
     ):

@@ -12,25 +12,27 @@ from typing import Any
 import pytest
 from fake_world import START, Counting, SeededEntropy, make_identity
 
-from handfast.conversation.model import (
-    READY,
+from handfast.conversation.effects import (
     Closed,
     Delivered,
-    Event,
-    Facts,
     ForgetNonces,
     GaveUp,
-    Outgoing,
-    Party,
-    PeerState,
     PinKey,
     RecordEnvelope,
     RecordNonce,
     RememberHandshake,
-    Restarted,
-    Role,
     Send,
     SessionOpened,
+)
+from handfast.conversation.model import (
+    READY,
+    Event,
+    Facts,
+    Outgoing,
+    Party,
+    PeerState,
+    Restarted,
+    Role,
     Settings,
     State,
     Step,
@@ -39,7 +41,7 @@ from handfast.conversation.model import (
 )
 from handfast.conversation.step import step
 from handfast.conversation.turn import Turn
-from handfast.conversation.v1 import TABLE
+from handfast.conversation.v1.table import TABLE
 from handfast.crypto.keys import Secret
 from handfast.errors import Reason
 from handfast.session.v1 import HS_LIFETIME_SECONDS, make_hs, seal

@@ -19,19 +19,8 @@ from handfast.adapters import sqlite
 from handfast.adapters.memory import MemoryStore
 from handfast.adapters.sqlite import SqliteStore
 from handfast.audit import AuditRow
-from handfast.conversation.model import (
-    Facts,
-    ForgetNonces,
-    Outgoing,
-    PeerState,
-    PinKey,
-    RecordEnvelope,
-    RecordNonce,
-    RememberHandshake,
-    Role,
-    Settings,
-    State,
-)
+from handfast.conversation.effects import ForgetNonces, PinKey, RecordEnvelope, RecordNonce, RememberHandshake
+from handfast.conversation.model import Facts, Outgoing, PeerState, Role, Settings, State
 from handfast.crypto.keys import Secret
 from handfast.errors import PeerError, Reason, StorageError
 from handfast.wire.text import b64encode

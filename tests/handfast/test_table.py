@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from handfast.conversation.diagram import message_arrows
+from handfast.conversation.effects import Send
 from handfast.conversation.live import Live, announce
 from handfast.conversation.model import (
     READY,
@@ -23,7 +24,6 @@ from handfast.conversation.model import (
     PeerState,
     Restarted,
     Role,
-    Send,
     Settings,
     State,
     Submitted,
@@ -32,7 +32,7 @@ from handfast.conversation.model import (
 )
 from handfast.conversation.step import firing_row, step
 from handfast.conversation.turn import Transition, Turn, delays_of
-from handfast.conversation.v1 import TABLE as TABLE_1
+from handfast.conversation.v1.table import TABLE as TABLE_1
 from handfast.conversation.v2.table import TABLE as TABLE_2
 from handfast.crypto.keys import Secret
 from handfast.errors import Reason

@@ -10,7 +10,8 @@ import pytest
 from fake_world import FakeClock
 
 from handfast.adapters.memory import MemoryStore
-from handfast.conversation.model import Delivered, Party, Role, Settings, State
+from handfast.conversation.effects import Delivered
+from handfast.conversation.model import Party, Role, Settings, State
 from handfast.crypto.keys import Secret
 from handfast.driver import Driver
 from handfast.identity import Identity, open_identity

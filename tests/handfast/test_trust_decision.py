@@ -281,7 +281,9 @@ def test_a_stale_revocation_list_is_told_and_where_certificates_are_demanded_ref
     assert judge(proven, controllers=(late,)).crl_is_stale
     assert not judge(proven, controllers=(replace(late, crl_next=int(NOW)),)).crl_is_stale
     policy = Policy(require_certificate=True)
-    assert reason_of(lambda: judge(proven, policy, controllers=(late,))) is Reason.CERT
+    with pytest.raises(PeerError, match="the revocation list is stale") as caught:
+        judge(proven, policy, controllers=(late,))
+    assert caught.value.reason is Reason.CERT
 
 
 def test_a_dead_key_is_refused_from_the_pinned_one_on() -> None:

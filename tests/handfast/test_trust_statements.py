@@ -133,6 +133,7 @@ def test_a_certificate_says_what_was_asked_for_and_for_how_long() -> None:
     assert read.capabilities == ("talk", "trade")
     for now in (NOW - 300, NOW, NOW + 7 * DAY + 300):
         check_certificate(read, Controller(CONTROLLER.public), now)
+    check_certificate(read_certificate(certificate(life=1)), Controller(CONTROLLER.public), NOW)
 
 
 @pytest.mark.parametrize("now", [NOW - 301, NOW + LONGEST_LIFE + 301])
@@ -213,6 +214,19 @@ def test_a_certificate_with_a_wrong_member_is_none(changes: dict[str, object]) -
     assert reason_of(lambda: read_certificate(raw)) is Reason.CERT
 
 
+def test_a_member_may_be_as_large_as_its_limit() -> None:
+    raw = signed_again(
+        certificate(capabilities=("x" * 64,) * 16), labels.V2_CERTIFICATE, CONTROLLER, name="x" * 64
+    )
+    read = read_certificate(raw)
+    assert (read.capabilities, read.name) == (("x" * 64,) * 16, "x" * 64)
+    for at in (0, 2**53):
+        tombstone = signed_again(
+            sign_tombstone(ALICE.identity_key, START), labels.V2_TOMBSTONE, ALICE.identity_key, iat=at
+        )
+        assert read_tombstone(tombstone).at == at
+
+
 @pytest.mark.parametrize("weak", WEAK)
 def test_a_certificate_for_a_weak_key_is_refused(weak: bytes) -> None:
     raw = signed_again(certificate(), labels.V2_CERTIFICATE, CONTROLLER, ik=b64url_encode(weak))
@@ -225,14 +239,25 @@ def test_a_certificate_that_is_too_large_is_neither_made_nor_read() -> None:
         certificate(capabilities=(wide,) * 8)
     raw = signed_again(certificate(), labels.V2_CERTIFICATE, CONTROLLER, more="x" * limits.CERTIFICATE_BYTES)
     assert reason_of(lambda: read_certificate(raw)) is Reason.CERT
+    spare = limits.CERTIFICATE_BYTES - len(certificate(capabilities=("",) * 16))
+    filling = wide[0] * (spare // 12) + "x" * (spare % 12)
+    words = [filling[start : start + 64] for start in range(0, 1024, 64)]
+    largest = certificate(capabilities=tuple(words))
+    assert len(largest) == limits.CERTIFICATE_BYTES
+    assert read_certificate(largest).capabilities == tuple(words)
 
 
 @pytest.mark.parametrize(
-    "options",
-    [{"life": LONGEST_LIFE + 1}, {"life": 0}, {"capabilities": ("x",) * 17}, {"capabilities": ("x" * 65,)}],
+    ("options", "complaint"),
+    [
+        ({"life": LONGEST_LIFE + 1}, "at most 30 days"),
+        ({"life": 0}, "at most 30 days"),
+        ({"capabilities": ("x",) * 17}, "at most 16 capabilities"),
+        ({"capabilities": ("x" * 65,)}, "of 64 characters"),
+    ],
 )
-def test_a_certificate_that_peers_would_refuse_is_not_made(options: dict[str, Any]) -> None:
-    with pytest.raises(UsageError):
+def test_a_certificate_that_peers_would_refuse_is_not_made(options: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(UsageError, match=complaint):
         certificate(**options)
 
 
@@ -295,7 +320,8 @@ def test_a_list_that_is_no_newer_is_refused(known: int) -> None:
 
 def test_a_list_of_another_controller_is_refused() -> None:
     claiming = signed_again(crl(), labels.V2_REVOCATION_LIST, ANOTHER)
-    for raw in (crl(key=ANOTHER), claiming):
+    for_another = signed_again(crl(), labels.V2_REVOCATION_LIST, CONTROLLER, iss=issuer_of(ANOTHER.public))
+    for raw in (crl(key=ANOTHER), claiming, for_another):
         read = read_revocation_list(raw)
         assert (
             reason_of(lambda read=read: check_revocation_list(read, Controller(CONTROLLER.public), None))  # type: ignore[misc]
@@ -329,6 +355,8 @@ def test_a_list_that_is_too_long_is_neither_made_nor_read() -> None:
         crl(entries=many)
     raw = signed_again(crl(), labels.V2_REVOCATION_LIST, CONTROLLER, more="x" * CRL_BYTES)
     assert reason_of(lambda: read_revocation_list(raw)) is Reason.CERT
+    spare = CRL_BYTES - len(crl(entries=(Revoked(SERIAL, None, NOW, ""),)))
+    assert len(crl(entries=(Revoked(SERIAL, None, NOW, "x" * spare),))) == CRL_BYTES
 
 
 def test_a_list_is_stale_a_day_after_the_next_one_was_due() -> None:

@@ -223,17 +223,27 @@ async def test_a_pinned_peer_is_revoked_by_its_key_its_certificate_or_its_own_wo
     database: Database,
 ) -> None:
     known = replace(PIN, certificate_issuer=issuer_of(KEY.public))
-    assert not await write(database, "is_revoked", known)
+    await write(database, "write_pin", ME, known)
+    assert not await write(database, "is_revoked", ME, known)
     await write(database, "trust_controller", KEY.public, "acme", START)
     await write(database, "accept_crl", crl(1, Revoked(SERIAL, None, 0, "")))
-    assert await write(database, "is_revoked", known)
-    assert not await write(database, "is_revoked", replace(known, certificate_serial=None))
+    assert await write(database, "is_revoked", ME, known)
+    assert not await write(database, "is_revoked", ME, replace(known, certificate_serial=None))
     await write(database, "accept_crl", crl(2, Revoked(None, BOB.identity_key.public, 0, "")))
-    assert await write(database, "is_revoked", replace(known, certificate_serial=None))
+    assert await write(database, "is_revoked", ME, replace(known, certificate_serial=None))
     await write(database, "accept_crl", crl(3))
-    assert not await write(database, "is_revoked", known)
+    assert not await write(database, "is_revoked", ME, known)
     await write(database, "bury", sign_tombstone(BOB.identity_key, START))
-    assert await write(database, "is_revoked", known)
+    assert await write(database, "is_revoked", ME, known)
+
+
+async def test_a_peer_is_revoked_whose_pin_is_removed_or_replaced(database: Database) -> None:
+    assert await write(database, "is_revoked", ME, PIN)
+    await write(database, "write_pin", ME, PIN)
+    assert not await write(database, "is_revoked", ME, PIN)
+    assert await write(database, "is_revoked", PIN.peer_id, PIN), "it is a pin of somebody else's"
+    await write(database, "write_pin", ME, replace(PIN, identity_public=KEY.public))
+    assert await write(database, "is_revoked", ME, PIN)
 
 
 async def test_a_peer_known_by_a_certificate_does_not_hide_its_revocation(database: Database) -> None:

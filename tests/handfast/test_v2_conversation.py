@@ -8,7 +8,8 @@ import pytest
 from ends_of_2 import End2, world_of_2
 from fake_world import End, Link
 
-from handfast.conversation.model import Rekeyed, Role, State
+from handfast.conversation.effects import Rekeyed
+from handfast.conversation.model import Role, State
 from handfast.crypto import kem
 from handfast.crypto.keys import Secret
 from handfast.trust.decision import Mode, Policy
@@ -42,7 +43,7 @@ async def test_two_agents_hold_one_conversation_in_each_direction_and_nothing_is
 
 @pytest.mark.skipif(not kem.available(), reason="the installed cryptography has no ML-KEM-768")
 @pytest.mark.parametrize(
-    ("choice", "suites"), [("prefer", {"Noise_XXpsk3_25519_ChaChaPoly_SHA256"}), ("off", None)]
+    ("choice", "suites"), [("prefer", {"Noise_XXpsk3_25519_ChaChaPoly_SHA256 + ML-KEM-768"}), ("off", None)]
 )
 async def test_the_post_quantum_suite_is_used_where_both_offer_it(
     choice: str, suites: set[str] | None
@@ -261,3 +262,29 @@ async def test_a_forged_message_before_each_genuine_one_costs_nothing() -> None:
     await link.advance(clock, 5)
     assert min(closed(*ends)) >= 1
     assert_delivered_once(*ends)
+
+
+async def test_who_is_turned_away_for_want_of_room_is_heard_again_with_the_next_register() -> None:
+    clock, (alice, *others), link = world_of_2("alice", "bob", "carol", "dave")
+
+    async def who_has_closed() -> list[str]:
+        await link.put(alice, alice.driver.register() | {"from": alice.id})
+        await link.settle()
+        return [end.name for end in others if end.closed(RESP)]
+
+    assert await who_has_closed() == ["bob", "carol"]
+    await link.advance(clock, 1, register_every=None)
+    assert await who_has_closed() == ["bob", "carol", "dave"]
+
+
+async def test_a_handshake_that_is_given_up_does_not_make_the_next_one_fail() -> None:
+    clock, (alice, bob), link = world_of_2()
+    link.fate = lambda line: 0 if isinstance(hs := line.get("hs"), dict) and hs["t"] == "n3" else 1
+    await link.put(alice, alice.driver.register() | {"from": alice.id})
+    await link.advance(clock, 40, register_every=None)
+    assert (await alice.driver.state(INIT, bob.id)).is_ready
+    link.fate = lambda line: 1
+    await link.put(alice, alice.driver.register() | {"from": alice.id})
+    await link.settle()
+    assert alice.closed(INIT) == bob.closed(RESP) == 1
+    assert bob.refusals() == []

@@ -10,7 +10,7 @@ from fake_world import FakeClock
 from v2_parties import agent, noise, token
 from v2_world import End2
 
-from handfast import announcer, congestion, driver
+from handfast import congestion, gatekeeper
 from handfast.adapters.sqlite import SqliteStore
 from handfast.conversation.model import Role, State
 from handfast.session.v2.initiator import read_n1
@@ -80,9 +80,9 @@ async def test_an_agent_holds_thousands_of_sessions_in_under_4_kib_each_and_all_
 ) -> None:
     # what strangers may cost us in a minute is another matter
     for place, name in (
-        (driver, "NEWCOMERS"),
-        (driver, "HANDSHAKES_WITH_STRANGERS"),
-        (announcer, "_GREETINGS"),
+        (gatekeeper, "NEWCOMERS"),
+        (gatekeeper, "HANDSHAKES_WITH_STRANGERS"),
+        (gatekeeper, "GREETINGS"),
     ):
         monkeypatch.setattr(place, name, (2.0 * count + 200, 1_000.0))
     monkeypatch.setattr(congestion, "AT_ONCE", 2 * count + 200)
@@ -96,7 +96,7 @@ async def test_an_agent_holds_thousands_of_sessions_in_under_4_kib_each_and_all_
         met = await hub.meet(number)
         if number % (count // 100) == 0:
             kept[number] = met
-    live = hub.end.driver._live
+    live = hub.end.driver._pairs.live
     assert len(live) == count + 100
     assert all(state.state is State.RESP_EXCHANGE for state in live.values())
     pairs = (memory() - before) / count

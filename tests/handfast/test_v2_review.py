@@ -1,7 +1,7 @@
 """What a review of version 2 found: each was possible once."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any
 
@@ -9,6 +9,8 @@ import pytest
 from ends_of_2 import End2
 from fake_world import End, FakeClock, Link
 
+from handfast.adapters.memory import MemoryTransaction
+from handfast.conversation.effects import GaveUp
 from handfast.conversation.live import CONSUMED
 from handfast.conversation.model import PeerState, Role, Settings, State
 from handfast.crypto.keys import Secret
@@ -95,9 +97,7 @@ async def test_used_nonces_are_forgotten_with_the_secrets_they_were_made_from() 
     assert before.fresh_consumed(announced) == ()
     assert before.is_spent(announced)
     bob.take()
-    bob.driver._remember(
-        (Role.RESPONDER, alice.id), replace(await row(bob, Role.RESPONDER, alice), live=None)
-    )
+    bob.driver._pairs.put(replace(await row(bob, Role.RESPONDER, alice), live=None))
     await bob.receive(n2)
     assert bob.take() == []
     assert await bob.state(Role.RESPONDER, alice) is State.RESP_READY
@@ -283,6 +283,120 @@ async def test_a_state_read_late_does_not_replace_what_a_step_has_left_in_memory
     assert await alice.state(Role.INITIATOR, bob) is State.INIT_HS
 
 
+async def test_a_forged_n1_leaves_nothing_in_memory_after_a_conversation_of_version_1() -> None:
+    clock = FakeClock()
+    alice, bob = End2("alice", clock, own_id=False), EndOf1("bob", clock)
+    mallory = End2("mallory", clock, own_id=False)
+    pose_as(mallory, bob)
+    await mallory.receive(register_of(alice))
+    for line in mallory.take():
+        await alice.receive(line)
+    assert await alice.state(Role.INITIATOR, bob) is State.INIT_HS
+    await meet(alice, bob)
+    assert bob.closed(Role.RESPONDER) == 1
+    await Link(alice).advance(clock, 20.0, register_every=None)  # nothing answers its `close`
+    assert await alice.state(Role.INITIATOR, bob) is State.INIT_READY
+    assert (await row(alice, Role.INITIATOR, bob)).live is None
+
+
+async def test_a_handshake_beside_a_conversation_of_version_1_is_forgotten_with_its_secrets(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = FakeClock()
+    bob, alice = End2("bob", clock, own_id=False), EndOf1("alice", clock)
+    renewed = End2("alice", clock, own_id=False)  # the same keys
+    await bob.receive(register_of(renewed))
+    [n1] = bob.take()
+    await renewed.receive(n1)
+    [n2] = renewed.take()
+
+    async def shake_hands(line: Line) -> None:
+        if kind(line) == "respond" and not (await row(bob, Role.RESPONDER, alice)).live:
+            await bob.receive(n2)
+
+    await alice_meets(alice, bob, shake_hands)
+    assert bob.closed(Role.RESPONDER) == 1
+    live = (await row(bob, Role.RESPONDER, alice)).live
+    assert live is not None
+    assert live.halves == ()
+    for _ in range(3):
+        clock.seconds += 61.0
+        bob.driver.register()
+    monkeypatch.setattr("handfast.pairs.PAIRS_LIVE", 1)
+    await meet(End2("carol", clock), bob)
+    assert bob.closed(Role.RESPONDER) == 2
+
+
+async def alice_meets(alice: End, bob: End, before: Callable[[Line], Awaitable[None]]) -> None:
+    """One conversation that Alice begins, in version 1; `before` is called ahead of each line."""
+    link = Link(alice, bob)
+    original = link.put
+
+    async def put(author: End | None, line: Any) -> None:
+        await before(line)
+        await original(author, line)
+
+    link.put = put  # type: ignore[method-assign]
+    await bob.receive(register_of(alice))
+    await link.settle()
+
+
+async def test_a_peer_whose_pin_is_removed_while_it_talks_is_left_at_its_next_message() -> None:
+    clock = FakeClock()
+    alice, bob = End2("alice", clock), End2("bob", clock)
+    heard = 0
+
+    async def remove_the_pin(line: Line) -> None:
+        nonlocal heard
+        if kind(line) == "request" and len(bob.delivered()) == 2:
+            heard = len(bob.delivered())
+            bob.store.identity_pins.pop(alice.id, None)  # type: ignore[attr-defined]
+
+    await alice_meets(alice, bob, remove_the_pin)
+    assert len(bob.delivered()) == heard == 2
+    state = await row(bob, Role.RESPONDER, alice)
+    assert state.is_ready
+    assert state.ticket is None
+    whys = [effect.why for o in bob.outcomes for effect in o.effects if isinstance(effect, GaveUp)]
+    assert whys == ["revoked"]
+
+
+async def test_the_last_word_is_said_again_to_whoever_asks_again() -> None:
+    clock = FakeClock()
+    alice, bob = End2("alice", clock), End2("bob", clock)
+    link = await meet(
+        alice, bob, lambda line: 0 if kind(line) == "finish" and bob.closed(Role.RESPONDER) else 1
+    )
+    assert await alice.state(Role.INITIATOR, bob) is State.INIT_FINALIZE_CLOSE
+    link.fate = lambda line: 1
+    await link.advance(clock, 3.0, register_every=None)
+    assert await alice.state(Role.INITIATOR, bob) is State.INIT_READY
+    assert [kind(line) for line in link.recorded[-4:]] == ["close", "finish"] * 2
+
+
+async def test_who_is_killed_after_a_close_that_overtook_a_handshake_says_nothing_of_it_any_more() -> None:
+    clock = FakeClock()
+    alice, bob = End2("alice", clock, Settings(reconnect_every=0.0)), End2("bob", clock)
+    link = await meet(alice, bob, lambda line: kind(line) != "close")
+    assert await bob.state(Role.RESPONDER, alice) is State.RESP_FINALIZE
+    [close] = [line for line in link.recorded if kind(line) == "close"]
+    await Link(alice).advance(clock, 40.0, register_every=None)
+    await alice.receive(register_of(bob))
+    await bob.receive(next(line for line in alice.take() if kind(line) == "k1"))
+    await bob.receive(close)
+    assert await bob.state(Role.RESPONDER, alice) is State.RESP_HALF
+    assert bob.closed(Role.RESPONDER) == 1
+    assert await bob.store.unfinished() == []
+    assert (await bob.store.load(Role.RESPONDER, alice.id)).outgoing is None
+    before = [entry.event for entry in bob.store.audit_rows]  # type: ignore[attr-defined]
+    await bob.restart()
+    after = [entry.event for entry in bob.store.audit_rows[len(before) :]]  # type: ignore[attr-defined]
+    assert before[-1] == "closed"
+    assert after == ["started"]
+    ticket = (await row(bob, Role.RESPONDER, alice)).ticket_used
+    assert ticket is not None, "a used ticket stays used"
+
+
 @pytest.mark.parametrize("demand", ["deny", "certificate", "psk", "first contact"])
 async def test_version_1_is_no_way_round_what_the_operator_demands(demand: str) -> None:
     clock = FakeClock()
@@ -297,3 +411,30 @@ async def test_version_1_is_no_way_round_what_the_operator_demands(demand: str) 
     await Link(alice, bob).advance(clock, 5.0)
     assert alice.delivered() == []
     assert alice.closed(Role.INITIATOR) == alice.closed(Role.RESPONDER) == 0
+
+
+async def test_a_dead_key_that_is_shown_in_the_name_of_a_peer_costs_that_peer_no_session(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = FakeClock()
+    bob, alice = End2("bob", clock), End2("alice", clock, own_id=False)
+    mallory = End2("mallory", clock, own_id=False)
+    pose_as(mallory, alice)
+    shipped, dead = MemoryTransaction.about, frozenset({mallory.made.identity_key.public})
+    monkeypatch.setattr(
+        MemoryTransaction, "about", lambda book, proven: replace(shipped(book, proven), dead_keys=dead)
+    )
+    await bob.receive(register_of(mallory))
+    for line in bob.take():
+        await mallory.receive(line)
+    held_back = mallory.take()
+    assert [kind(line) for line in held_back] == ["n2"]
+
+    async def show_the_dead_key(line: Line) -> None:
+        if kind(line) == "request" and len(bob.delivered()) == 2:
+            await bob.receive(held_back[0])
+
+    await alice_meets(alice, bob, show_the_dead_key)
+    assert set(bob.refusals()) == {"revoked"}
+    assert bob.closed(Role.RESPONDER) == 1
+    assert (await row(bob, Role.RESPONDER, alice)).ticket is not None

@@ -9,8 +9,9 @@ from typing import Any
 
 from fake_world import End, FakeClock, Link, SeededEntropy, make_identity
 
+from handfast.conversation.effects import SessionOpened
 from handfast.conversation.live import Live
-from handfast.conversation.model import Party, Role, SessionOpened, Settings, Verdict
+from handfast.conversation.model import Party, Role, Settings, Verdict
 from handfast.driver import Driver
 from handfast.errors import PeerError
 from handfast.identity import Identity
@@ -93,7 +94,7 @@ class End2(End):
 
     def live(self, role: Role, peer: "End") -> Live:
         """What it keeps of a pair in memory."""
-        state = self.driver._live[role, peer.id]
+        state = self.driver._pairs.live[role, peer.id]
         assert state.live is not None
         return state.live
 

@@ -10,7 +10,7 @@ import psutil  # type: ignore[import-untyped]
 from catalogue import FRESH, chapter
 from stage import Attacker, Stage, new_nonce, register_of, wrapped
 
-from handfast.driver import REFUSALS_TOLD
+from handfast.outcomes import REFUSALS_TOLD
 
 case = chapter("Resources", FRESH)
 

@@ -8,7 +8,8 @@ from typing import Any
 from catalogue import WORLD_2, chapter
 from v2_world import End2, Line, World2, accepted, altered, blob, kind, with_blob
 
-from handfast.conversation.model import Send, Verdict
+from handfast.conversation.effects import Send
+from handfast.conversation.model import Verdict
 from handfast.driver import Outcome
 from handfast.session.v2.suites import CHACHA
 from handfast.wire.text import Json
@@ -281,7 +282,7 @@ async def _(_: Path) -> None:
         template = await world.begin_and_stop_before(lambda line: kind(line) == "n1")
         for number in range(count):
             await world.link.say(with_blob(template, "m", bytes([number + 1]) * 32 + bytes(16)))
-        assert len(world.alice.driver._live) <= 1
+        assert len(world.alice.driver._pairs.live) <= 1
         await world.link.put(world.bob, template)
         await world.link.settle()
         if count == 3:

@@ -22,7 +22,8 @@ from v2_world import (
     sealed,
 )
 
-from handfast.conversation.model import Rekeyed, Settings
+from handfast.conversation.effects import Rekeyed
+from handfast.conversation.model import Settings
 from handfast.crypto.keys import ExchangeKey, Secret
 from handfast.errors import PeerError
 from handfast.session.v2.resumption import Ticket, make_k1
@@ -248,7 +249,7 @@ async def _(_: Path) -> None:
 
 def ticket_of(world: World2) -> Ticket:
     """What Alice has kept."""
-    ticket = world.alice.driver._states[INIT, world.bob.id].ticket
+    ticket = world.alice.driver._pairs.stored[INIT, world.bob.id].ticket
     assert ticket is not None
     return ticket
 

@@ -9,7 +9,8 @@ from cases_v2_handshake import Genuine, with_insertion
 from catalogue import WORLD_2, chapter
 from v2_world import INIT, Line, World2, accepted, altered, blob, held_up, kind, packets_of, sealed, with_blob
 
-from handfast.conversation.model import Rekeyed, Settings
+from handfast.conversation.effects import Rekeyed
+from handfast.conversation.model import Settings
 from handfast.errors import PeerError
 from handfast.wire import limits
 from handfast.wire.v2.frames import encode_frames

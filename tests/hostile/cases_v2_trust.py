@@ -13,7 +13,8 @@ from v2_world import INIT, RESP, End2, World2, held_up, kind, sealed
 
 from handfast.adapters import trust_store
 from handfast.adapters.sqlite import SqliteStore
-from handfast.conversation.model import GaveUp, Role
+from handfast.conversation.effects import GaveUp
+from handfast.conversation.model import Role
 from handfast.crypto import labels
 from handfast.crypto.keys import SigningKey
 from handfast.identity import Identity
@@ -231,7 +232,7 @@ async def assert_dropped(world: World2, role: Role, heard: int) -> None:
     state = await world.alice.driver.state(role, world.bob.id)
     assert state.is_ready
     assert state.ticket is None
-    assert (role, world.bob.id) not in world.alice.driver._live or world.alice.live(
+    assert (role, world.bob.id) not in world.alice.driver._pairs.live or world.alice.live(
         role, world.bob
     ).session is None
     effects = world.alice.outcomes[-1].effects

@@ -11,7 +11,8 @@ from catalogue import WORLD_2, chapter
 from fake_world import End
 from v2_world import End2, Line, Relay, World2
 
-from handfast.conversation.model import Role, SessionOpened
+from handfast.conversation.effects import SessionOpened
+from handfast.conversation.model import Role
 from handfast.crypto.keys import ExchangeKey, SigningKey
 from handfast.session.v1 import make_hs
 from handfast.trust.decision import Mode, Policy

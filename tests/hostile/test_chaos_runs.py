@@ -84,8 +84,8 @@ def assert_directions_agree(team: Sequence[AgentProcess]) -> None:
             assert ended <= begun <= ended + unsure + 1, (
                 f"{one.name} → {other.name}: {begun} {ended} {unsure}"
             )
-            # a process that is ended between a commit and its report has told one less
-            assert begun - one.count("closed", role="initiator", peer=other.id) in (0, 1)
+            assert begun == one.count("closed", role="initiator", peer=other.id)
+            assert ended == other.count("closed", role="responder", peer=one.id)
 
 
 def assert_deliveries_are_true(team: Sequence[AgentProcess], relay: ChaosRelay) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from fake_world import START, End, FakeClock, Link, make_identity
 
-from handfast import driver, proofs
+from handfast import gatekeeper, proofs
 from handfast.budget import Budget
 from handfast.conversation.model import Role, Settings, State
 from handfast.crypto.keys import Secret, signature_holds
@@ -151,7 +151,7 @@ async def test_who_is_known_in_one_role_is_no_stranger_in_the_other() -> None:
 
 
 async def test_so_many_newcomers_are_kept_and_then_few_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(driver, "NEWCOMERS", (3, 0.1))
+    monkeypatch.setattr(gatekeeper, "NEWCOMERS", (3, 0.1))
     clock, (alice, bob), link = await acquainted("alice", "bob")
 
     async def meets(number: int) -> bool:
@@ -170,7 +170,7 @@ async def test_so_many_newcomers_are_kept_and_then_few_a_minute(monkeypatch: pyt
 async def test_a_conversation_without_end_leaves_rows_for_so_many_turns(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(driver, "TURNS_OF_A_CONVERSATION", 5)
+    monkeypatch.setattr(gatekeeper, "TURNS_OF_A_CONVERSATION", 5)
     clock = FakeClock()
     endless, alice = End("endless", clock, Settings(exchanges=1_000)), End("alice", clock)
     link = Link(endless, alice)
@@ -181,14 +181,6 @@ async def test_a_conversation_without_end_leaves_rows_for_so_many_turns(
     await link.advance(clock, 40, register_every=None)
     assert await alice.state(Role.RESPONDER, endless) is State.RESP_READY
     assert alice.store.envelopes == set()  # type: ignore[attr-defined]
-
-
-def test_shares_of_invented_peers_do_not_pile_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(proofs, "SHARES", 10)
-    failed = proofs.FailedProofs(0.0)
-    for number in range(proofs.FAILED_BY_KNOWN[0] + 1_000):
-        failed.count(number, False, 0.0)
-    assert len(failed._shares) == 10
 
 
 def test_a_budget_can_be_asked_without_being_used() -> None:

@@ -7,7 +7,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
-from modelled_agent import ModelledAgent, Snapshot, Taken
+from modelled_agent import ModelledAgent
+from snapshots import Snapshot, Taken
 from symbolic import UTTERANCE
 
 from handfast.conversation.model import Restarted, TimerFired, Verdict
@@ -142,7 +143,7 @@ class Book(ABC):
     def _repetition(self, side: int, before: Snapshot, event: TimerFired | Restarted) -> Move:
         taken, outgoing = self._agents[side].take(before, event), before.row.outgoing
         move = self._move(side, taken, event.intent)
-        if outgoing is None:  # evicted: the timer finds nothing to do
+        if outgoing is None or outgoing.is_pause:  # evicted, or in a pause: there is nothing to be sent again
             return move
         tries_are_left = outgoing.sends < self._tries(before)
         stays = taken.after.row.state is before.row.state
@@ -200,7 +201,8 @@ class Book(ABC):
             return move
         sessions = taken.after.sessions
         broken = [*move.broken, *self._broken_by(side, agent, letter.message, taken, move.after)]
-        if letter.said_in is not None and (not sessions or sessions[-1].key != letter.said_in):
+        is_of_its_session = sessions != () and sessions[-1].key == letter.said_in
+        if letter.said_in is not None and not is_of_its_session and taken.after.revoked is None:
             broken.append("correspondence")
         return move._replace(broken=tuple(broken))
 

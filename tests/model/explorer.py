@@ -41,9 +41,10 @@ his own (trust on first use).
 from collections.abc import Iterator
 
 from book import IDS, SIDES, THIRD_ID, A, B
-from modelled_agent import ModelledAgent, Snapshot, model_settings, symbolic_identity
+from modelled_agent import ModelledAgent, model_settings, symbolic_identity
 from moves import Bounds, Moves
 from search import Agents, Result, Search, Successor, World, broken_for_one, honest_run
+from snapshots import Snapshot
 
 from handfast.adapters.memory import MemoryTransaction
 from handfast.conversation.model import Role, Settings

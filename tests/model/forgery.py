@@ -4,7 +4,8 @@ from collections.abc import Callable, Iterator
 from datetime import UTC
 from itertools import chain, product
 
-from modelled_agent import NOW, Snapshot
+from modelled_agent import NOW
+from snapshots import Snapshot
 
 from handfast.crypto.keys import SigningKey
 from handfast.session.v1 import make_hs

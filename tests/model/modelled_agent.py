@@ -3,30 +3,26 @@
 A snapshot determines everything the agent will ever do, so each (snapshot, event) is computed once.
 """
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import replace
 from datetime import UTC
-from operator import attrgetter
-from typing import NamedTuple
 
+from snapshots import Session, Snapshot, Taken
 from symbolic import CountedEntropy, NumberedDialogue, SymbolicExchangeKey, SymbolicSigningKey
 
 from handfast.adapters.memory import MemoryStore, MemoryTransaction
+from handfast.conversation.effects import Closed, Delivered, RecordNonce, Send, SessionOpened
 from handfast.conversation.live import RENEWED_EVERY_SECONDS, Announcements, Live, announce
 from handfast.conversation.model import (
-    Closed,
-    Delivered,
     Event,
     Facts,
     Party,
     PeerState,
-    RecordNonce,
     Restarted,
     Role,
-    Send,
-    SessionOpened,
     Settings,
     State,
     Step,
+    Submitted,
     TimerFired,
     Verdict,
 )
@@ -37,7 +33,6 @@ from handfast.identity import Identity
 from handfast.identity.binding import bind
 from handfast.identity.identity import STATIC_KEY_LIFE, StaticKey
 from handfast.outcomes import durable
-from handfast.session.v2 import session as transport
 from handfast.session.v2.parties import Myself
 from handfast.session.v2.suites import CHACHA
 from handfast.trust.decision import Pin
@@ -48,82 +43,7 @@ from handfast.wire.v2.messages import K1, N2, Offered
 NOW = 1_800_000_000.0
 _INSTANT = 1e-6  # far less than any wait
 
-_ROW_FIELDS = attrgetter(
-    *(field.name for field in fields(PeerState) if field.name not in ("outgoing", "live"))
-)
 _SESSION_KEY_IS_HELD = (State.INIT_EXCHANGE, State.INIT_FINALIZE_PROPOSE, State.RESP_EXCHANGE)
-
-
-class Session(NamedTuple):
-    """What an observer inside the agent notes of one session; never read by the conversation.
-
-    `said` holds what was put into messages, in order, and `heard` what was delivered; `peer_key` is the X25519 key of
-    the peer's handshake, in version 2 the name of the session, which follows from both sides' keys; `resumed` is whether
-    it came from a ticket.
-    """
-
-    key: bytes
-    peer_key: str
-    version: int = 1
-    resumed: bool = False
-    said: tuple[str, ...] = ()
-    heard: tuple[str, ...] = ()
-    closed: bool = False
-
-
-class Snapshot(NamedTuple):
-    """An agent between two steps, and the observer's notes.
-
-    Attributes:
-        row: the pair's state as the process has it.
-        stored: what is committed of it, where that is not the same.
-        half_open, nonces, envelopes, handshakes, pins, identity_pins: the other rows.
-        armed: whether the timer is set.
-        drawn: how many random values were drawn.
-        life, renewed: how often the process was started, and since then its announcements renewed.
-        minute: how late it is.
-        begun: conversations, and in version 2 handshakes, that were begun.
-        used_up: nonces and tickets of ours that brought a handshake of the peer's about.
-        sessions: see `Session`.
-    """
-
-    row: PeerState
-    stored: PeerState | None = None
-    half_open: bool = False
-    nonces: frozenset[tuple[str, str]] = frozenset()
-    envelopes: frozenset[str] = frozenset()
-    handshakes: frozenset[tuple[str, float]] = frozenset()
-    pins: frozenset[tuple[str, bytes]] = frozenset()
-    identity_pins: frozenset[Pin] = frozenset()
-    armed: bool = False
-    drawn: int = 0
-    life: int = 0
-    renewed: int = 0
-    minute: int = 0
-    begun: int = 0
-    used_up: frozenset[str] = frozenset()
-    sessions: tuple[Session, ...] = ()
-
-    def key(self) -> tuple[object, ...]:
-        """Equal for equal snapshots, and hashable."""
-        stored = None if self.stored is None else _row_key(self.stored)
-        return (_row_key(self.row), stored, *self[2:])
-
-
-@dataclass(frozen=True, slots=True)
-class Taken:
-    """What one event did to one snapshot.
-
-    Attributes:
-        took_twice: whether it took a nonce of the peer's that it had taken before in this conversation, or let a nonce
-            or a ticket of its own bring about a second handshake.
-    """
-
-    after: Snapshot
-    verdict: Verdict
-    reason: Reason | None
-    sent: tuple[dict[str, Json], ...]
-    took_twice: bool = False
 
 
 class ModelledAgent:
@@ -136,6 +56,7 @@ class ModelledAgent:
         peer_id: whom it talks to.
         settings: as shipped.
         transaction: the store's transaction, for tests that break it.
+        suite: of version 2, the one that is offered.
     """
 
     def __init__(
@@ -146,6 +67,7 @@ class ModelledAgent:
         peer_id: str,
         settings: Settings,
         transaction: type[MemoryTransaction] = MemoryTransaction,
+        suite: int = CHACHA,
     ) -> None:
         self.letter = letter
         self.role = role
@@ -153,6 +75,7 @@ class ModelledAgent:
         self.settings = settings
         self.identity = identity
         self._transaction = transaction
+        self._suite = suite
         self._announced: dict[tuple[int, int], Announcements] = {}
 
     def stranger(
@@ -173,10 +96,10 @@ class ModelledAgent:
         """Load, step, commit: what the driver does, in one synchronous piece."""
         entropy, now = CountedEntropy(self.letter, before.drawn), self._now(before)
         dialogue = NumberedDialogue(self.letter, entropy)
-        party = Party(self.identity, self.settings, dialogue)
+        party = self._party(dialogue)
         if isinstance(event, Restarted):
             before = before._replace(armed=False)  # timers are in memory only
-        in_memory = Facts(announcements=self._announcements(before))
+        in_memory = self._facts_in_memory(before)
         row = firing_row(before.row, event, in_memory, now, entropy, party)
         if row is None:
             return self._unmoved(before, event, Verdict.IGNORED)
@@ -187,7 +110,7 @@ class ModelledAgent:
             store = self._store_of(before)
             transaction = self._transaction(store)
             try:
-                taken = self._committed(transaction, before, event, entropy, party)
+                taken = self._committed(transaction, before, event, in_memory, entropy, party)
             except PeerError as refusal:
                 return self._unmoved(before, event, Verdict.REFUSED, refusal.reason)
             after = self._snapshot_of(store)
@@ -210,7 +133,12 @@ class ModelledAgent:
             (e.flow, e.nonce) for e in taken.effects if isinstance(e, RecordNonce) and e.flow == "received"
         }
         return Taken(
-            after, taken.verdict, None, sent, bool(took & before.nonces) or used_up in before.used_up
+            after,
+            taken.verdict,
+            None,
+            sent,
+            bool(took & before.nonces) or used_up in before.used_up,
+            taken.effects,
         )
 
     def restarted(self, before: Snapshot) -> Snapshot:
@@ -253,6 +181,12 @@ class ModelledAgent:
             sessions=before.sessions,
         )
 
+    def _party(self, dialogue: NumberedDialogue) -> Party:
+        return Party(self.identity, self.settings, dialogue)
+
+    def _facts_in_memory(self, before: Snapshot) -> Facts:
+        return Facts(announcements=self._announcements(before))
+
     def _now(self, snapshot: Snapshot) -> float:
         if not self.identity.static_keys:
             return NOW
@@ -264,16 +198,20 @@ class ModelledAgent:
         transaction: MemoryTransaction,
         before: Snapshot,
         event: Event,
+        in_memory: Facts,
         entropy: CountedEntropy,
         party: Party,
     ) -> Step:
         # Driver._commit: what lives in memory is ahead of what is stored
         stored, now = transaction.load(self.role, self.peer_id), self._now(before)
         known = stored if before.row.live is None else before.row
-        message = None if isinstance(event, TimerFired | Restarted) else event
-        facts = transaction.facts(self.role, message)
+        message = None if isinstance(event, TimerFired | Restarted | Submitted) else event
         facts = replace(
-            facts, announcements=self._announcements(before), book=transaction, mail=transaction.mail
+            transaction.facts(self.role, message),
+            announcements=in_memory.announcements,
+            wanted=in_memory.wanted,
+            book=transaction,
+            mail=transaction.mail,
         )
         taken = step(known, event, facts, now, entropy, party)
         if taken.verdict is Verdict.ACCEPTED:
@@ -297,7 +235,7 @@ class ModelledAgent:
         key = snapshot.life, snapshot.renewed
         if key not in self._announced:
             entropy = CountedEntropy(f"{self.letter}/{snapshot.life}/", 0)
-            myself = Myself.from_identity(self.identity, (CHACHA,), NOW)
+            myself = Myself.from_identity(self.identity, (self._suite,), NOW)
             announced = None
             for minute in range(snapshot.minute - snapshot.renewed, snapshot.minute + 1):
                 at = NOW + minute * RENEWED_EVERY_SECONDS
@@ -322,8 +260,11 @@ class ModelledAgent:
         after = before._replace(armed=False) if isinstance(event, TimerFired) else before
         return Taken(after, verdict, reason, ())
 
+    def _empty_store(self) -> MemoryStore:
+        return MemoryStore(self.identity.agent_id)
+
     def _store_of(self, snapshot: Snapshot) -> MemoryStore:
-        store, pair = MemoryStore(self.identity.agent_id), (self.role, self.peer_id)
+        store, pair = self._empty_store(), (self.role, self.peer_id)
         stored = snapshot.stored or snapshot.row
         (store.half_open if snapshot.half_open else store.rows)[pair] = stored
         if stored == PeerState.of_stranger(self.identity.agent_id, self.role, self.peer_id):
@@ -418,39 +359,3 @@ def _noted(
         said=(*last.said, *said), heard=(*last.heard, *map(str, heard)), closed=last.closed or closed
     )
     return (*sessions[:-1], last)
-
-
-def _row_key(row: PeerState) -> tuple[object, ...]:
-    outgoing = row.outgoing
-    sending = outgoing and (repr(outgoing.payload), outgoing.sends, outgoing.due_at)
-    return _ROW_FIELDS(row), sending, row.live and _live_key(row.live)
-
-
-def _live_key(live: Live) -> tuple[object, ...]:
-    resuming, farewell = live.resuming, live.farewell
-    return (
-        _session_key(live.session),
-        live.pin,
-        live.transcript,
-        tuple((attempt.handshake.nonce, attempt.answers) for attempt in live.attempts),
-        resuming and resuming._noise._unfinished().symmetric.handshake_hash(),
-        tuple(
-            (_session_key(half.session), half.peer, half.resumed, repr(half.payload)) for half in live.halves
-        ),
-        tuple((entry.nonce, entry.digest, entry.newest) for entry in live.consumed),
-        farewell and (farewell.digest, repr(farewell.payload)),
-    )
-
-
-def _session_key(session: transport.Session | None) -> tuple[object, ...] | None:
-    if session is None:
-        return None
-    other = session._other
-    return (
-        session._current.receive_kid,
-        session._sent,
-        (session._window.top, session._window._bits),
-        other and (other.receive_kid, session._other_window.top, session._other_window._bits),
-        session._pending and session._pending[1],
-        session._answered,
-    )

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 from book import IDS, LETTERS, SIDES, THIRD_ID, A, Book, Forgery, Move
 from forgery import EXCEPTIONS, Forger, asks_for_the_last_answer, is_control
-from modelled_agent import ModelledAgent, Snapshot, Taken, symbolic_identity
+from modelled_agent import ModelledAgent, symbolic_identity
+from snapshots import Snapshot, Taken
 
 from handfast.conversation.model import Restarted, State, Verdict
 from handfast.wire.messages import Message

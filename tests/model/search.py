@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from typing import Generic, NamedTuple, TypeVar
 
 from book import IDS, A, Book, Move, bits, read
-from modelled_agent import ModelledAgent, Session, Snapshot
+from modelled_agent import ModelledAgent
+from snapshots import Session, Snapshot
 from symbolic import symbolic_cryptography
 
 from handfast.wire.messages import Message

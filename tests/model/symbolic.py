@@ -1,6 +1,6 @@
 """Cryptography as terms, chance as a count, words that name themselves: what makes a step cheap and repeatable.
 
-Only the primitives are replaced (signatures, sealing, X25519, HKDF), beneath the shipped `handfast.session.v1`,
+Only the primitives are replaced (signatures, sealing, X25519, ML-KEM, HKDF), beneath the shipped `handfast.session.v1`,
 `handfast.session.v2` and `handfast.noise`, and they are perfect: what one does not hold the key of cannot be made or
 opened. Nothing of the conversation's logic is in here.
 """
@@ -8,20 +8,24 @@ opened. Nothing of the conversation's logic is in here.
 import hashlib
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any
 from unittest.mock import patch
 
-from handfast.conversation import v1 as conversation
+from handfast.conversation.v1 import initiator as initiator_of_1
+from handfast.conversation.v1 import responder as responder_of_1
+from handfast.crypto import kem
 from handfast.crypto.aead import TAG_BYTES, DoesNotOpen, InvalidTag
+from handfast.crypto.keys import Secret
 from handfast.dialogue import Dialogue
 from handfast.identity import binding
 from handfast.noise import symmetricstate
 from handfast.noise.cipherstate import CHACHAPOLY, CipherFunctions
-from handfast.noise.patterns import KKPSK0, XX, Protocol
+from handfast.noise.patterns import KKPSK0, XX, XXPSK3, Protocol
 from handfast.session import v1 as session
 from handfast.session.v2 import initiator, responder, resumption
 from handfast.session.v2 import session as transport
-from handfast.session.v2.suites import CHACHA, SUITES, Suite
+from handfast.session.v2.suites import CHACHA, CHACHA_KEM, SUITES, Suite
 from handfast.wire.text import Json
 from handfast.wire.v1 import SENTINEL
 
@@ -61,6 +65,22 @@ class SymbolicExchangeKey:
 
     def private_bytes(self) -> bytes:
         return self._private
+
+
+class SymbolicDecapsulationKey:
+    """ML-KEM as a name: a ciphertext for a public key, and the secret that only the holder of its seed has."""
+
+    def __init__(self, seed: bytes) -> None:
+        self.public = hashlib.shake_128(b"kem|" + seed).digest(kem.PUBLIC_BYTES)
+
+    def decapsulate(self, ciphertext: bytes) -> Secret:
+        is_ours = ciphertext == _encapsulate(self.public)[0]
+        return _encapsulate(self.public)[1] if is_ours else Secret(_digest(32, b"nobody's", ciphertext))
+
+
+def _encapsulate(public: bytes) -> tuple[bytes, Secret]:
+    ciphertext = hashlib.shake_128(b"encapsulated|" + public).digest(kem.CIPHERTEXT_BYTES)
+    return ciphertext, Secret(_digest(32, b"decapsulated", public))
 
 
 class Vault:
@@ -103,16 +123,27 @@ def _chain(chaining_key: bytes, material: bytes, count: int) -> list[bytes]:
     return [_digest(32, b"chain", chaining_key, material, bytes([number])) for number in range(count)]
 
 
-def _suite(vault: Vault) -> Suite:
+def _suites(vault: Vault) -> dict[int, Suite]:
     cipher = CipherFunctions("ChaChaPoly", vault.seal, vault.open, CHACHAPOLY.nonce)
     load: Any = lambda key: LoadedKey(vault, key)  # noqa: E731 - the shipped type names the library's own keys
-    full, short = Protocol(XX, cipher), Protocol(KKPSK0, cipher)
-    return Suite(CHACHA, full, short, kem=False, psk=False, nonce=cipher.nonce, load=load)
+    return {
+        number: Suite(
+            number,
+            Protocol(pattern, cipher),
+            Protocol(KKPSK0, cipher),
+            kem=has_kem,
+            psk=False,
+            nonce=cipher.nonce,
+            load=load,
+        )
+        for number, pattern, has_kem in ((CHACHA, XX, False), (CHACHA_KEM, XXPSK3, True))
+    }
 
 
 @contextmanager
 def symbolic_cryptography() -> Iterator[None]:
-    """The shipped sessions and conversations, over symbolic primitives; of version 2 the suite that all must have."""
+    """The shipped sessions and conversations, over symbolic primitives; of version 2 the suite that all must have,
+    and the one with ML-KEM."""
     vault = Vault()
     with ExitStack() as patches:
         for patched in (
@@ -121,10 +152,12 @@ def symbolic_cryptography() -> Iterator[None]:
             ),
             patch.multiple(binding, signature_holds=signature_holds),
             patch.multiple(symmetricstate, hkdf_chain=_chain),
-            patch.dict(SUITES, {CHACHA: _suite(vault)}, clear=True),
+            patch.dict(SUITES, _suites(vault), clear=True),
+            patch.multiple(initiator, read_n1=partial(initiator.read_n1, encapsulate=_encapsulate)),
+            patch.multiple(responder, DecapsulationKey=SymbolicDecapsulationKey),
             *(
                 patch.multiple(module, ExchangeKey=SymbolicExchangeKey)
-                for module in (conversation, initiator, responder, resumption, transport)
+                for module in (initiator_of_1, responder_of_1, initiator, responder, resumption, transport)
             ),
         ):
             patches.enter_context(patched)

@@ -15,17 +15,10 @@ from symbolic import CountedEntropy
 from thinned_tables import mutants_of, put
 
 from handfast.adapters.memory import MemoryTransaction
-from handfast.conversation import v1
-from handfast.conversation.model import (
-    Effect,
-    Facts,
-    PeerState,
-    RecordEnvelope,
-    RecordNonce,
-    RememberHandshake,
-    Role,
-)
-from handfast.conversation.v1 import TABLE
+from handfast.conversation.effects import Effect, RecordEnvelope, RecordNonce, RememberHandshake
+from handfast.conversation.model import Facts, PeerState, Role
+from handfast.conversation.v1.table import TABLE
+from handfast.session import v1 as session
 from handfast.trust import v1 as trust
 from handfast.wire.v1 import Message
 
@@ -203,5 +196,5 @@ def test_without_pins_a_stranger_moves_an_acquaintance(monkeypatch: pytest.Monke
 
 
 def test_a_message_in_the_clear_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(v1, "_seal", lambda turn, message, *_: {"message": message})
+    monkeypatch.setattr(session, "seal", lambda content, *_: content)
     assert "plaintext" in explore(Bounds()).violations

@@ -5,7 +5,8 @@ from dataclasses import replace
 from datetime import UTC
 
 from book import IDS, A, B
-from modelled_agent import NOW, Snapshot, symbolic_identity
+from modelled_agent import NOW, symbolic_identity
+from snapshots import Snapshot
 
 from handfast.conversation.live import Live
 from handfast.conversation.model import State
@@ -13,13 +14,13 @@ from handfast.errors import PeerError
 from handfast.session.v1 import make_hs
 from handfast.session.v2 import initiator, responder
 from handfast.session.v2.parties import Myself
-from handfast.session.v2.suites import CHACHA
 from handfast.wire import v1
 from handfast.wire.messages import Message
 from handfast.wire.text import b64url_encode
 from handfast.wire.v2.header import Header
 from handfast.wire.v2.messages import FOR_RESPONDER, K1, K2, N1, N2, N3, Offered, Packet, is_token
 
+ATTACKERS_KEY = symbolic_identity("e", IDS[A], version=2).identity_key.public
 OWN_TOKENS = tuple(b64url_encode(f"attacker-{digit}".encode().ljust(16, b".")) for digit in "01")
 _OWN_V1_NONCE = "e" * 32
 _OWN_REFERENCE = "ref-e"
@@ -85,16 +86,19 @@ class Forger:
     Attributes:
         messages: everything forged so far, numbered.
         proven_by_another: those that prove the attacker's key, to be refused by whoever knows the right one.
+
+    Args:
+        suite: what the agents speak.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, suite: int) -> None:
         self.messages: list[Message] = []
         self.proven_by_another: set[int] = set()
         self._numbers: dict[str, int] = {}
         self._made_of: dict[tuple[int, ...], tuple[int, int]] = {}
         self._known: dict[int, tuple[int, int]] = {}
         identities = [symbolic_identity("e", agent_id, version=2) for agent_id in IDS]
-        self._posing = [Myself.from_identity(identity, (CHACHA,), NOW) for identity in identities]
+        self._posing = [Myself.from_identity(identity, (suite,), NOW) for identity in identities]
         self._offer = self._posing[A].offer(b"attacker".ljust(16, b"."))
         self._secret = responder.ConfirmSecret.make(self._posing[B], b"attacker".ljust(48, b"."), NOW)
 

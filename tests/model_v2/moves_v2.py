@@ -5,10 +5,12 @@ from dataclasses import dataclass
 
 from book import LETTERS, A, Book, Forgery, Move
 from forgery_v2 import EXCEPTIONS, Forger, is_harmless
-from modelled_agent import NOW, ModelledAgent, Snapshot, Taken
+from modelled_agent import NOW, ModelledAgent
+from snapshots import Snapshot, Taken
 
 from handfast.conversation.live import Live
 from handfast.conversation.model import Restarted, State, Verdict
+from handfast.session.v1 import HS_LIFETIME_SECONDS
 from handfast.trust.decision import Pin, Source
 from handfast.wire.messages import Message
 from handfast.wire.text import Json
@@ -16,6 +18,7 @@ from handfast.wire.v2.messages import K1, N2, Offered, Packet, encode_message
 
 _TRIES_FOR_STRANGERS = 2  # of version 1: what anybody can have us say by inventing a `register`
 _TRIES_TO_RESUME = 3
+_OF_VERSION_1 = (State.INIT_EXCHANGE, State.RESP_CONFIRM, State.RESP_EXCHANGE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +35,13 @@ class Bounds:
         acquainted: whether both have met in version 2 before, in other roles.
         pins_from_elsewhere: whether the other direction may meet the peer at any moment.
         rekeyed_after: messages of a generation until the initiator asks for new keys.
+        nudges: how often what is being sent is repeated because the peer was heard, until it is taken for another process.
+        post_quantum: whether the suite is the one with ML-KEM, which mixes a secret into the third message.
+        revocable: whether either may learn at any moment that the other is revoked.
+        letters: how many the initiator's application posts; with any, conversations carry them instead of dialogues, and
+            have as many turns as it takes.
+        room: how many messages the responder's inbox holds.
+        overdue: whether the time of a letter may be over at any moment.
     """
 
     handshakes: int = 1
@@ -43,6 +53,12 @@ class Bounds:
     acquainted: bool = False
     pins_from_elsewhere: bool = False
     rekeyed_after: int = 1_000
+    nudges: int = 1
+    post_quantum: bool = False
+    revocable: bool = False
+    letters: int = 0
+    room: int = 100
+    overdue: bool = False
 
 
 class Moves(Book):
@@ -51,10 +67,11 @@ class Moves(Book):
     Args:
         bounds: how far to look.
         agents: A and B.
+        suite: what they speak.
     """
 
-    def __init__(self, bounds: Bounds, agents: tuple[ModelledAgent, ModelledAgent]) -> None:
-        self._inventor = Forger()
+    def __init__(self, bounds: Bounds, agents: tuple[ModelledAgent, ModelledAgent], suite: int) -> None:
+        self._inventor = Forger(suite)
         super().__init__(agents, self._inventor)
         self.bounds = bounds
         self._costs: dict[tuple[int, int, int, int], bool] = {}
@@ -79,8 +96,14 @@ class Moves(Book):
         """The other direction, which shares the pins, has met the peer in the meantime."""
         return self._once(side, agent, "pin", self._pin) if self.bounds.pins_from_elsewhere else None
 
+    def revocation(self, side: int, agent: int) -> Move | None:
+        """A list has arrived, from whomever, on which the peer stands."""
+        return self._once(side, agent, "revocation", self._revocation) if self.bounds.revocable else None
+
     def costs(self, side: int, agent: int, forged: int, sent: int) -> bool:
         """Whether a forgery that led `agent` to `forged` has cost a genuine message that would have been taken."""
+        if self.snapshots[side][agent].revoked is not None:
+            return False  # nothing of what it says would be taken
         return any(
             self._is_lost(side, agent, forged, bit.bit_length() - 1)
             for bit, _ in self._moving(side, agent, sent)
@@ -119,6 +142,8 @@ class Moves(Book):
             return 0  # the initiator repeats what it misses
         if row.state is State.INIT_HS and _is_resuming(before):
             return _TRIES_TO_RESUME
+        if _carries_a_stale_hs(before):
+            return 0  # the peer would refuse it
         is_strangers = row.state is State.RESP_CONFIRM and row.is_of_stranger
         return min(self.bounds.tries, _TRIES_FOR_STRANGERS) if is_strangers else self.bounds.tries
 
@@ -132,17 +157,27 @@ class Moves(Book):
         after = before._replace(identity_pins=frozenset({pin_of(self._agents[1 - side])}))
         return Move(self.number(side, after), 0, f"{LETTERS[side].upper()}: meets the peer in its other role")
 
+    def _revocation(self, side: int, before: Snapshot) -> Move | None:
+        if before.revoked is not None:
+            return None
+        after = before._replace(revoked=before.sessions)
+        return Move(self.number(side, after), 0, f"{LETTERS[side].upper()}: learns that the peer is revoked")
+
     # ---- what messages do ----------------------------------------------------------------------------------------
 
     def _broken_by(self, side: int, agent: int, message: Message, taken: Taken, after: int) -> Iterator[str]:
         before = self.snapshots[side][agent]
         if not isinstance(message, Offered | Packet | N2 | K1) and message.intent not in ("n1", "n3", "k2"):
             yield "downgrade"  # none of the two begins with version 1
+        if before.revoked is not None:
+            if isinstance(message, Packet) and _session_of(taken.after):
+                yield "revoked"  # what it says next ends the session
+            return
         if isinstance(message, N2 | K1) and _session_of(before) is not _session_of(taken.after):
             yield "confirmation"
         if _has_lost_a_half(before, taken.after):
             yield "cost"
-        is_answered = isinstance(message, N2 | K1 | Packet) and taken.after.row.state is not State.INIT_READY
+        is_answered = isinstance(message, N2 | K1 | Packet) and taken.sent != ()
         if is_answered:
             again = self._agents[side].take(taken.after, message)
             is_answer = again.sent != () and all(payload in taken.sent for payload in again.sent)
@@ -163,6 +198,10 @@ class Moves(Book):
                 move if is_allowed else move._replace(broken=(*move.broken, "forgery")), False, None
             )
         exception = next((name for name, holds in EXCEPTIONS.items() if holds(message, before)), None)
+        if before.revoked is not None and taken.after.sessions == before.sessions:
+            return Forgery(
+                move, False, None
+            )  # whatever comes in its name ends the session of one who is revoked
         if exception is None or not is_harmless(before, taken.after):
             move = move._replace(broken=(*move.broken, "forgery"))
         return Forgery(move, False, exception)
@@ -197,6 +236,13 @@ def pin_of(agent: ModelledAgent) -> Pin:
     """What others pin of it."""
     identity = agent.identity
     return Pin(identity.agent_id, identity.identity_key.public, Source.TOFU, NOW, NOW)
+
+
+def _carries_a_stale_hs(before: Snapshot) -> bool:
+    row, outgoing = before.row, before.row.outgoing
+    if row.version != 1 or row.state not in _OF_VERSION_1 or outgoing is None or "hs" not in outgoing.payload:
+        return False
+    return outgoing.since < NOW + before.minute * HS_LIFETIME_SECONDS
 
 
 def _session_of(snapshot: Snapshot) -> object:

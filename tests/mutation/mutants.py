@@ -8,7 +8,7 @@ import ast
 import copy
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 # off by one; what turns a comparison around is what negates a condition, or returns the other truth value
 _OTHER: dict[type[ast.cmpop], type[ast.cmpop]] = {
@@ -32,12 +32,20 @@ class Mutant:
     Attributes:
         path: the file, relative to the repository.
         name: file, function and change in words.
-        source: the whole file with the change.
     """
 
     path: str
     name: str
-    source: str
+    _tree: ast.Module = field(repr=False)
+    _number: int  # of the changed node, in the order of `ast.walk`
+    _change: Change = field(repr=False)
+
+    @property
+    def source(self) -> str:
+        """The whole file with the change."""
+        mutated = copy.deepcopy(self._tree)
+        self._change(list(ast.walk(mutated))[self._number])
+        return ast.unparse(ast.fix_missing_locations(mutated))
 
 
 def mutants_of(path: str, source: str) -> list[Mutant]:
@@ -45,18 +53,15 @@ def mutants_of(path: str, source: str) -> list[Mutant]:
     tree = ast.parse(source)
     found: list[Mutant] = []
     names: Counter[str] = Counter()
-    nodes = list(ast.walk(tree))
     owners = _owners(tree)
-    for number, node in enumerate(nodes):
+    for number, node in enumerate(ast.walk(tree)):
         owner = owners.get(node)
         for words, change in _changes(node, owner) if owner is not None else ():
-            mutated = copy.deepcopy(tree)
-            change(list(ast.walk(mutated))[number])
             name = f"{path} {_title(owner)}: {words}"
             names[name] += 1
             if names[name] > 1:
                 name += f" #{names[name]}"
-            found.append(Mutant(path, name, ast.unparse(ast.fix_missing_locations(mutated))))
+            found.append(Mutant(path, name, tree, number, change))
     return found
 
 
@@ -117,6 +122,8 @@ def _changes(node: ast.AST, owner: Function) -> Iterator[tuple[str, Change]]:
             yield f"{value}: {value + 1} in {owner.name}", _with_constant(value + 1)
         case ast.AugAssign():
             yield f"{_shown(node)}: left out", _to_nothing
+        case ast.Assign(targets=[target]) if owner.name != "__init__" and _is_kept(target):
+            yield f"{_shown(node)}: left out", _to_nothing
         case ast.Delete(
             targets=[ast.Subscript() | ast.Attribute()]
         ):  # `del name` only tells linters that it is unused
@@ -131,6 +138,13 @@ def _parts_left_out(call: ast.Call) -> Iterator[tuple[str, Change]]:
             yield f"{_shown(call)}: without {_shown(argument)}", _without_argument(index)
         for index, keyword in enumerate(call.keywords):
             yield f"{_shown(call)}: without {_shown(keyword)}", _without_keyword(index)
+
+
+def _is_kept(target: ast.expr) -> bool:
+    """Whether what is assigned outlives the function: a member of something, or several of them."""
+    if isinstance(target, ast.Tuple):
+        return all(_is_kept(part) for part in target.elts)
+    return isinstance(target, ast.Attribute | ast.Subscript)
 
 
 def _shown(node: ast.AST) -> str:
@@ -189,6 +203,8 @@ def _to_nothing(node: ast.AST) -> None:
         node.value = ast.Constant(None)
     elif isinstance(node, ast.AugAssign):
         node.value = ast.Constant(0)
+    elif isinstance(node, ast.Assign):
+        node.targets = [ast.Name("_", ast.Store())]
     else:
         assert isinstance(node, ast.Delete)
         node.targets = [ast.Tuple([], ast.Del())]

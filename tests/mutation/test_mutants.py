@@ -19,6 +19,7 @@ def act(turn):
     turn.change(first=1, second=True)
     turn.emit(One(), Two())
     turn.total += 1
+    turn.last = turn.total
     del turn.rest
 '''
 
@@ -45,6 +46,7 @@ def test_each_kind_of_slip_is_made_once_at_each_place() -> None:
         "act: turn.emit(One(), Two()): without One()",
         "act: turn.emit(One(), Two()): without Two()",
         "act: turn.total += 1: left out",
+        "act: turn.last = turn.total: left out",
         "act: del turn.rest: left out",
         "act: 1: 2 in act",
         "act: 1: 2 in act #2",

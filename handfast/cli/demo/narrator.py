@@ -201,7 +201,8 @@ def _proofs(talk: Talk, line: Overheard, transcript: tuple[int, str]) -> Iterato
     is_first_packet = line is next(one for one in talk.messages if one.kind == "packet")
     if line.kind == "n3":
         yield f"{first} verified {second} by the key that its id is made of"
-        yield f"keys by {talk.sessions[0]['suite']}"
+        protocol, _, _ = talk.sessions[0]["suite"].partition(" + ")
+        yield f"keys by {protocol}"
         if talk.is_post_quantum:
             yield "and by ML-KEM-768, against quantum computers to come"
     elif is_first_packet:

@@ -1,6 +1,8 @@
 """`handfast simulate`: fleets of agents on a relay, how far they get, and what it costs."""
 
 import asyncio
+import math
+import os
 import signal
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -17,6 +19,7 @@ from handfast.cli.simulate.fleet import Fleet, Plan
 from handfast.cli.simulate.known_peers import MOST_PEERS, Cost, cost_with
 from handfast.cli.simulate.report import as_json, cost_table, progress, table_of
 from handfast.cli.simulate.results import Result
+from handfast.errors import UsageError
 
 # A process each, and every line reaches all of them: more is beyond any machine this runs on.
 _MOST_AGENTS = 200
@@ -37,6 +40,16 @@ def _numbers(low: int, high: int) -> Callable[[click.Context, click.Parameter, s
     return convert
 
 
+class _Between(click.FloatRange):
+    """A range that holds numbers only: `nan` is neither below nor above any."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        number = super().convert(value, param, ctx)
+        if math.isnan(number):
+            self.fail(f"{value!r} is not a number.", param, ctx)
+        return number
+
+
 @click.command()
 @click.option(
     "--agents",
@@ -44,20 +57,16 @@ def _numbers(low: int, high: int) -> Callable[[click.Context, click.Parameter, s
     callback=_numbers(2, _MOST_AGENTS),
     help="How many agents; a list: one run each.",
 )
-@click.option(
-    "--minutes", type=click.FloatRange(0.01, 1440), default=10.0, help="A run's longest time. Default: 10."
-)
+@click.option("--minutes", type=_Between(0.01, 1440), default=10.0, help="A run's longest time. Default: 10.")
 @click.option(
     "--in-one-process", is_flag=True, help="All agents in one process, without the Summoner client."
 )
 @click.option("--directed", is_flag=True, help="The relay delivers a line to its addressee alone.")
-@click.option(
-    "--loss", type=click.FloatRange(0, 0.95), default=0.0, help="The share of deliveries that is lost."
-)
+@click.option("--loss", type=_Between(0, 0.95), default=0.0, help="The share of deliveries that is lost.")
 @click.option("--seed", type=int, default=0, help="Of the losses. Keys and nonces are always random.")
 @click.option(
     "--reconnect-every",
-    type=click.FloatRange(0.1, 86_400),
+    type=_Between(0.1, 86_400),
     default=10.0,
     help="Seconds until two that know each other talk again. Default: 10, as agents do.",
 )
@@ -101,6 +110,8 @@ def simulate(
         if not agents:
             raise click.UsageError("--plot draws runs: give --agents N as well")
         check_plot(plot)
+    for file in filter(None, (json_file, plot)):
+        _check_writable(file)
     basis = Plan(agents=0, seconds=minutes * 60, **plan)
     try:
         results, costs = asyncio.run(_run([replace(basis, agents=number) for number in agents], known_peers))
@@ -114,6 +125,12 @@ def simulate(
     if problems:
         raise click.ClickException("; ".join(problems))
     return 0
+
+
+def _check_writable(path: Path) -> None:
+    """Raise a UsageError if a file could not be written after all runs, as far as that can be told before them."""
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise UsageError(f"{path}: cannot be written there")
 
 
 async def _run(plans: Sequence[Plan], known_peers: Sequence[int]) -> tuple[list[Result], list[Cost]]:

@@ -19,7 +19,8 @@ from handfast.adapters.files import database_path, new_identity
 from handfast.adapters.sqlite import SqliteStore
 from handfast.adapters.system import SystemClock, SystemEntropy
 from handfast.congestion import RegisterPace
-from handfast.conversation.model import Closed, Party, Role, Settings, role_of
+from handfast.conversation.effects import Closed
+from handfast.conversation.model import Party, Role, Settings, role_of
 from handfast.dialogue import Dialogue
 from handfast.driver import Driver
 from handfast.errors import PeerError

@@ -13,15 +13,8 @@ from handfast.adapters.files import database_path, new_identity
 from handfast.adapters.memory import MemoryStore
 from handfast.adapters.sqlite import SqliteStore, SqliteTransaction
 from handfast.adapters.system import SystemClock, SystemEntropy
-from handfast.conversation.model import (
-    READY,
-    Party,
-    PeerState,
-    PinPeer,
-    Role,
-    Settings,
-    role_of,
-)
+from handfast.conversation.effects import PinPeer
+from handfast.conversation.model import READY, Party, PeerState, Role, Settings, role_of
 from handfast.crypto.keys import Secret
 from handfast.driver import Driver
 from handfast.identity import Identity

@@ -4,8 +4,9 @@ import contextlib
 from dataclasses import replace
 
 from handfast.conversation import gossip
+from handfast.conversation.effects import GaveUp, Rekeyed
 from handfast.conversation.live import ATTEMPTS, Attempt
-from handfast.conversation.model import GaveUp, Rekeyed, State
+from handfast.conversation.model import State
 from handfast.conversation.packets import Received, closed, data_frame, message_of, receive, send_packet
 from handfast.conversation.turn import Turn
 from handfast.conversation.v2 import mail

@@ -10,7 +10,8 @@ than it ever wrote, before any new letter is taken for one of those (docs/api.md
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from handfast.conversation.model import Delivered, Outgoing, Paused
+from handfast.conversation.effects import Delivered, Paused
+from handfast.conversation.model import Outgoing
 from handfast.conversation.packets import Received, message_of
 from handfast.conversation.turn import Turn
 from handfast.errors import PeerError, Reason

@@ -3,8 +3,9 @@
 from dataclasses import replace
 
 from handfast.conversation import gossip
+from handfast.conversation.effects import GaveUp, PinPeer, SessionOpened
 from handfast.conversation.live import Live
-from handfast.conversation.model import GaveUp, PinPeer, SessionOpened, State
+from handfast.conversation.model import State
 from handfast.conversation.packets import close_frame, send_packet
 from handfast.conversation.turn import Turn
 from handfast.errors import PeerError, Reason
@@ -39,6 +40,12 @@ def gap_has_passed(turn: Turn) -> bool:
     """Whether something may be repeated for the peer again."""
     last = turn.before.last_sent_at
     return last is None or abs(turn.now - last) >= turn.settings.repeat_gap
+
+
+def talks_to_the_revoked(turn: Turn) -> bool:
+    """Whether the peer of the running session is revoked; whoever shows a dead key in its name may be somebody else."""
+    live = turn.live
+    return live.session is not None and live.pin is not None and turn.book.is_revoked(live.pin)
 
 
 def is_new(turn: Turn) -> bool:
@@ -185,7 +192,7 @@ def begin_session(turn: Turn, session: Session, decision: trust.Decision, *, res
             security=str(decision.security),
         ),
     )
-    opened = SessionOpened(2, str(decision.security), session.suite.full.name, resumed)
+    opened = SessionOpened(2, str(decision.security), session.suite.name, resumed)
     turn.emit(PinPeer(decision), opened)
 
 

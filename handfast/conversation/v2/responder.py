@@ -5,8 +5,9 @@ import hashlib
 from dataclasses import replace
 
 from handfast.conversation import gossip
+from handfast.conversation.effects import GaveUp, Rekeyed, Send
 from handfast.conversation.live import CONSUMED, HALVES, Consumed, Farewell, Half, Live
-from handfast.conversation.model import GaveUp, Rekeyed, Send, State
+from handfast.conversation.model import State
 from handfast.conversation.packets import Received, closed, data_frame, receive, send_packet
 from handfast.conversation.turn import Turn
 from handfast.conversation.v2 import mail

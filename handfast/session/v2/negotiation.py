@@ -64,7 +64,7 @@ def select(initiator: Offer, responder: Offer) -> Suite:
         SUITES[number] for number in initiator.suites if number in responder.suites and number in SUITES
     ]
     if initiator.flags & responder.flags & DEMANDS_PSK:
-        shared = [suite for suite in shared if suite.psk] or shared
+        shared = [suite for suite in shared if suite.psk]
     if not shared:
         raise PeerError(Reason.OFFER, "no suite in common")
     return shared[0]

@@ -40,6 +40,12 @@ class Suite:
     nonce: Callable[[int], bytes]
     load: Callable[[bytes], LoadedKey]
 
+    @property
+    def name(self) -> str:
+        """For people: the protocol of the full handshake, and what it mixes in."""
+        mixed_in = [word for word, is_mixed in (("ML-KEM-768", self.kem), ("PSK", self.psk)) if is_mixed]
+        return " + ".join([self.full.name, *mixed_in])
+
 
 def _suites(
     cipher_bit: int, protocols: tuple[Protocol, Protocol, Protocol], load: Callable[[bytes], LoadedKey]

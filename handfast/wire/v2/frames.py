@@ -10,15 +10,12 @@ PAD = 0x00
 DATA = 0x01
 REKEY_INIT = 0x02
 REKEY_RESP = 0x03
-REKEY_ASK = 0x04
 CLOSE = 0x05
-ALERT = 0x06
 CLOSED = 0x07
 CRL = 0x08
-ROTATION = 0x09
 WITNESS = 0x0A
 RECEIPT = 0x0B
-_KNOWN = range(DATA, RECEIPT + 1)
+_KNOWN = range(DATA, RECEIPT + 1)  # 04, 06 and 09 are reserved: read, and ignored
 _FIRST_SKIPPED = 0x80
 
 _HEAD_BYTES = 4
@@ -64,32 +61,6 @@ class Close:
         if len(body) != 38:
             raise PeerError(Reason.FORMAT, "a CLOSE frame")
         return cls(int.from_bytes(body[:2], "big"), int.from_bytes(body[2:6], "big"), body[6:])
-
-
-@dataclass(frozen=True, slots=True)
-class Alert:
-    """The body of ALERT: a code of section 14 and a text for people, at most `limits.ALERT_BYTES` long."""
-
-    code: int
-    text: str = ""
-
-    def encode(self) -> bytes:
-        """The code and the text."""
-        return self.code.to_bytes(2, "big") + self.text.encode()
-
-    @classmethod
-    def parse(cls, body: bytes) -> "Alert":
-        """The inverse of `encode`.
-
-        Raises:
-            PeerError: with FORMAT.
-        """
-        if not 2 <= len(body) <= 2 + limits.ALERT_BYTES:
-            raise PeerError(Reason.FORMAT, "an ALERT frame")
-        try:
-            return cls(int.from_bytes(body[:2], "big"), body[2:].decode())
-        except UnicodeDecodeError:
-            raise PeerError(Reason.FORMAT, "an ALERT frame") from None
 
 
 def encode_frames(frames: Iterable[Frame]) -> bytes:
@@ -140,8 +111,7 @@ def parse_frames(plaintext: bytes) -> tuple[Frame, ...]:
 
 def padded_size(size: int) -> int:
     """How long a plaintext of `size` bytes becomes: what is added is nothing or a whole PAD frame."""
-    padded = _rounded(size)
-    return padded if padded == size or padded - size >= _HEAD_BYTES else _rounded(size + _HEAD_BYTES)
+    return size if _rounded(size) == size else _rounded(size + _HEAD_BYTES)
 
 
 def _rounded(size: int) -> int:
