@@ -29,7 +29,7 @@ test: $(READY) ## the test suite
 	@$(BIN)/python -m pytest -n 2 --dist worksteal -q -m "not slow"
 
 test-slow: $(READY) ## the long runs
-	@$(BIN)/python -m pytest -q -m slow --timeout 900
+	@$(BIN)/python -m pytest -n 2 --dist worksteal -q -m slow --timeout 900
 
 coverage: $(READY) ## lines of the core and of db_sdk that their tests run: at least 95 %
 	@$(BIN)/coverage erase
@@ -41,7 +41,7 @@ fuzz: $(READY) ## search for input that breaks a parser; FUZZ_SECONDS=20 for eac
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --only-binary :all: --group fuzz || true
 	@$(BIN)/python -m fuzz --seconds $(FUZZ_SECONDS)
 
-mutants: $(READY) ## does a test fail for every small wrong change to a check? some 25 minutes
+mutants: $(READY) ## does a test fail for every small wrong change to a check? 20 minutes
 	@$(BIN)/python tests/mutation
 
 check: $(READY) ## formatter, linter, types, import contracts
