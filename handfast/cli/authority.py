@@ -3,7 +3,7 @@
 import functools
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -235,9 +235,7 @@ def revoke(
         fresh = _not_yet_revoked(found, ledger, Revoked(None, None, now, why), with_key=with_key)
         if not fresh:
             raise UsageError("that has been revoked already; handfast authority crl signs the list again")
-        files.write_down(*(revoked_entry(entry) for entry in fresh))
-        ledger.revoked.extend(fresh)
-        _sign_list(files, key, ledger, days)
+        _sign_list(files, key, ledger, days, fresh)
     click.echo(f"{len(fresh)} revoked; the new list is {files.crl_path}.")
 
 
@@ -293,11 +291,16 @@ def _not_yet_revoked(found: list[Issued], ledger: Ledger, entry: Revoked, *, wit
     return fresh
 
 
-def _sign_list(files: AuthorityFiles, key: SigningKey, ledger: Ledger, days: int) -> None:
+def _sign_list(
+    files: AuthorityFiles, key: SigningKey, ledger: Ledger, days: int, fresh: Sequence[Revoked] = ()
+) -> None:
+    """Take back what is fresh, and hand out the next list."""
     now = time.time()
+    ledger.revoked.extend(fresh)
     ledger.sequence += 1
+    # first, since a list may be too long: then nothing was revoked
     raw = sign_revocation_list(key, ledger.revoked, sequence=ledger.sequence, now=now, life=days * _DAY)
-    files.write_down(crl_entry(ledger.sequence, now))
+    files.write_down(*(revoked_entry(entry) for entry in fresh), crl_entry(ledger.sequence, now))
     line = document(REVOCATION_LIST, raw).encode("ascii")
     write_atomically(files.crl_path, line, replace=True, mode=0o644)
 

@@ -89,7 +89,9 @@ def sign_revocation_list(
     }
     raw = sign_statement(labels.V2_REVOCATION_LIST, members, controller)
     if len(raw) > CRL_BYTES:
-        raise UsageError(f"the revocation list would have more than {CRL_BYTES} bytes")
+        raise UsageError(
+            f"a revocation list of {len(entries)} entries is longer than {CRL_BYTES} bytes; nothing was signed"
+        )
     return raw
 
 

@@ -34,6 +34,7 @@ from handfast.adapters.trust_store import facts_about, find_pin
 from handfast.crypto.keys import SigningKey
 from handfast.identity import Identity, file, sealed
 from handfast.identity.names import did_key, fingerprint
+from handfast.trust import revocation
 from handfast.trust.certificate import issuer_of, read_certificate
 from handfast.trust.decision import Facts, Pin, Policy, Security, Source, decide, examine
 from handfast.trust.rotation import verify_chain
@@ -224,6 +225,16 @@ def test_an_authority_that_lost_its_ledger_signs_nothing_that_forgets_what_it_re
 def test_a_ledger_is_there_from_the_first_moment_on() -> None:
     done("authority", "init", "--name", "acme")
     assert done("authority", "list", "--name", "acme").out == "No certificate was issued.\n"
+
+
+def test_a_revocation_that_fits_into_no_list_revokes_nothing(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    certified()
+    ledger = (place / "authority_acme.ledger").read_bytes()
+    monkeypatch.setattr(revocation, "CRL_BYTES", 100)
+    assert "nothing was signed" in refused("authority", "revoke", ALICE.agent_id, "--name", "acme")
+    assert (place / "authority_acme.ledger").read_bytes() == ledger
 
 
 def test_a_new_authority_does_not_take_over_the_ledger_of_one_that_lost_its_key(place: Path) -> None:

@@ -56,7 +56,7 @@ def crl(sequence: int, *entries: Revoked, by: SigningKey = CONTROLLER, now: floa
     return sign_revocation_list(by, entries, sequence=sequence, now=now, life=DAY)
 
 
-async def trusting(directory: Path, *, demanding: bool = True) -> World2:
+async def trusting(directory: Path, *, demanding: bool = True, self_certifying: bool = True) -> World2:
     """Alice trusts the controller, and talks to nobody without its certificate; Bob takes everybody."""
     world = World2(
         alice={
@@ -64,7 +64,8 @@ async def trusting(directory: Path, *, demanding: bool = True) -> World2:
             "store": lambda identity: SqliteStore(
                 directory / f"{len(list(directory.iterdir()))}.db", identity
             ),
-        }
+        },
+        self_certifying=self_certifying,
     )
     await world.alice.store.open()
     await in_store(
@@ -257,6 +258,35 @@ async def _(directory: Path) -> None:
     await world.link.say(line)
     await assert_dropped(world, INIT, 0)
     await world.alice.store.close()
+
+
+@case(
+    "v2-dead-key-shown",
+    "while Alice, whose id tells no key, talks with Bob, a thief shows him a key that was declared dead, as hers",
+    "`revoked`: the thief is refused, her conversation goes on and her ticket stays",
+)
+async def _(directory: Path) -> None:
+    world = await trusting(directory, demanding=False, self_certifying=False)
+    world.alice, world.bob = world.bob, world.alice
+    thief = End2("mallory", world.clock)
+    thief.take_id_of(world.alice)
+    raw = sign_tombstone(thief.identity.identity_key, START)
+    await in_store(world.bob, lambda session: trust_store.bury(session, raw))
+    await world.bob.receive(thief.driver.register() | {"from": thief.id})
+    for line in world.bob.take():
+        await thief.receive(line)
+    (shown,) = thief.take()
+    assert kind(shown) == "n2"
+    line, _alice, _bob = await held_up(world, 2)
+    await world.link.say(shown)
+    assert world.bob.refusals() == ["revoked"]
+    await world.link.put(world.bob, line)
+    await world.link.settle()
+    assert world.closed() == (1, 1)
+    await world.begin_again()
+    assert world.closed() == (2, 2)
+    assert [kind(line) for line in world.lines].count("k1") == 1
+    await world.bob.store.close()
 
 
 @case(
