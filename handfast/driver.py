@@ -83,6 +83,7 @@ class Driver:
         self.outgoing: deque[dict[str, Json]] = deque()
         self.winding_down = False
         self._leave_at = 0.0
+        self._is_leaving = False
         self._store = store
         self._clock = clock
         self._entropy = entropy
@@ -119,9 +120,13 @@ class Driver:
             await self._handle(state.role, state.peer_id, Restarted())
 
     async def settle(self) -> None:
-        """Wait for the end of every step that was begun, also of those whose callers were cancelled."""
+        """Wait for the end of every step that was begun, also of those whose callers were cancelled; none begins any more.
+
+        Whoever does not wait for the end cancels none of them.
+        """
+        self._is_leaving = True
         while self._running:
-            await asyncio.gather(*self._running, return_exceptions=True)
+            await asyncio.wait(self._running)
 
     async def stop(self) -> None:
         """Note in the audit log that nothing more will come; to be called last, where there is time for it.
@@ -164,13 +169,14 @@ class Driver:
         known = await self.state(role, message.sender)
         ignored = outcome_of(known, message.intent, Step(known, (), Verdict.IGNORED))
         row = self._row_for(known, message)
-        if row is None or (self.winding_down and would_begin(known, message)):
+        if row is None or self._is_leaving or (self.winding_down and would_begin(known, message)):
             return ignored
         # whoever has proven a key in the other role is known
         is_stranger = known.is_of_stranger and (await self.state(_OTHER[role], message.sender)).is_of_stranger
         now = self._clock.monotonic()
         if not self._gatekeeper.serves(known, message, row, now, is_stranger=is_stranger):
-            if isinstance(message, N1):
+            # where answers are slow, more of them would come of it than anybody has room for
+            if isinstance(message, N1) and self._gatekeeper.slowness <= 1:
                 self._announcer.renew_offer()
             return ignored
         if not self._pairs.has_room_for(known, message, self._announcer.present(self._clock.now(), now)):
@@ -180,12 +186,14 @@ class Driver:
                 require_genuine(known, message, self._clock.now())
             except PeerError as refusal:
                 # it has cost no turn and no transaction, and is not held against the peer
+                if known.live is not None:
+                    known.live.rest()
                 taken = Step(known, (), Verdict.REFUSED, refusal.reason)
                 return await self._report(known, message.intent, taken)
         outcome = await self._handle(role, message.sender, message, address, needs_store=not row.volatile)
         if outcome.verdict is Verdict.REFUSED:
             now = self._clock.monotonic()
-            self._gatekeeper.note_refusal(message, now, is_stranger=is_stranger)
+            self._gatekeeper.note_refusal(role, message, now, is_stranger=is_stranger)
         return outcome
 
     async def submit(self, peer_id: str) -> None:
@@ -197,7 +205,7 @@ class Driver:
         known = await self.state(Role.INITIATOR, peer_id)
         now = self._clock.monotonic()
         has_room = self._gatekeeper.has_room(known, now, is_stranger=known.is_of_stranger)
-        if not known.is_ready or (has_room and not self.winding_down):
+        if not self._is_leaving and (not known.is_ready or (has_room and not self.winding_down)):
             await self._handle(Role.INITIATOR, peer_id, Submitted())
 
     async def tick(self) -> None:
@@ -206,6 +214,8 @@ class Driver:
         Raises:
             StorageError: the database failed; what was due is tried again in a second.
         """
+        if self._is_leaving:
+            return
         now = self._clock.monotonic()
         failure: StorageError | None = None
         for pair in self._timers.due(now, TIMERS_PER_TICK):
@@ -279,8 +289,13 @@ class Driver:
         # or the rows would know more than the timers and the sender
         task = asyncio.ensure_future(self._take_turn(role, peer_id, event, address, needs_store))
         self._running.add(task)
-        task.add_done_callback(self._running.discard)
+        task.add_done_callback(self._has_run)
         return await asyncio.shield(task)
+
+    def _has_run(self, task: asyncio.Task[Outcome]) -> None:
+        self._running.discard(task)
+        if not task.cancelled():
+            task.exception()  # for whoever waits; where nobody does any more, it was the peer's to repeat
 
     async def _take_turn(
         self, role: Role, peer_id: str, event: Event, address: str | None, needs_store: bool

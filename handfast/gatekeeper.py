@@ -12,11 +12,11 @@ from handfast.announcer import GREETED_AGAIN_AFTER_SECONDS
 from handfast.budget import Budget
 from handfast.congestion import Admission
 from handfast.conversation.effects import GaveUp
-from handfast.conversation.model import Event, PeerState, State, Step, TimerFired
+from handfast.conversation.model import Event, PeerState, Role, State, Step, TimerFired
 from handfast.conversation.turn import Transition
 from handfast.conversation.v2.responder import greet
 from handfast.outcomes import is_a_first_pin
-from handfast.proofs import FailedProofs, Standing
+from handfast.proofs import SHARES, FailedProofs, Standing
 from handfast.wire.messages import Message
 from handfast.wire.v2.messages import K1, N1, Offered, Packet
 
@@ -36,6 +36,9 @@ _GREETINGS_REMEMBERED = 4_096
 # Anybody can send an n1 in a peer's name. The first is answered as any beginning of a conversation; others, each of which
 # costs a key pair, two agreements and a line, so many, again for strangers and for known peers.
 FURTHER_ANSWERS = (40, 20.0)
+
+# A packet that opens and is refused, perhaps for a reason that passes, costs a transaction each time it is said again.
+REFUSED_AGAIN_AFTER_SECONDS = 1.0
 
 # Each turn of a conversation leaves rows until it ends, and v1 leaves the end to the initiator. Four are usual.
 TURNS_OF_A_CONVERSATION = 1_000
@@ -66,6 +69,7 @@ class Gatekeeper:
         self._greeted: OrderedDict[tuple[str, bytes], float] = OrderedDict()
         self._further_answers = _Apart(FURTHER_ANSWERS, now)
         self._failed = FailedProofs(now)
+        self._refused = _LastRefused()
 
     @property
     def slowness(self) -> float:
@@ -101,7 +105,10 @@ class Gatekeeper:
             return False
         if isinstance(message, Packet):
             # what does not open costs next to nothing, and what is repeated proves nothing
-            return row.volatile or not self._failed.are_too_many(known.peer_id, Standing.IN_SESSION, now)
+            return row.volatile or not (
+                self._refused.has_just_been(known.role, message, now)
+                or self._failed.are_too_many(known.peer_id, _standing(message, is_stranger), now)
+            )
         if (
             isinstance(message, Offered | K1)
             and row.act is greet
@@ -116,8 +123,10 @@ class Gatekeeper:
         standing = _standing(message, is_stranger)
         return message.intent not in _PROVING or not self._failed.are_too_many(known.peer_id, standing, now)
 
-    def note_refusal(self, message: Message, now: float, *, is_stranger: bool) -> None:
+    def note_refusal(self, role: Role, message: Message, now: float, *, is_stranger: bool) -> None:
         """A message was served, and refused; where it is a packet, it did open."""
+        if isinstance(message, Packet) and self._refused.is_repeated(role, message, now):
+            return  # by the peer, or by anybody else who has heard it
         self._failed.count(message.sender, _standing(message, is_stranger), now)
 
     def note_step(self, before: PeerState, event: Event, taken: Step, now: float) -> None:
@@ -172,7 +181,32 @@ class _Apart:
         return (self._strangers if is_stranger else self._known).take(now) is not None
 
 
+class _LastRefused:
+    """The packet of each conversation that was refused last: anybody who has heard it can say it again."""
+
+    def __init__(self) -> None:
+        self._of: OrderedDict[tuple[Role, str], tuple[bytes, float]] = OrderedDict()
+
+    def has_just_been(self, role: Role, message: Packet, now: float) -> bool:
+        """Whether this very packet was refused a moment ago; what it was refused for may pass later."""
+        digest, at = self._of.get((role, message.sender), (b"", 0.0))
+        return now - at < REFUSED_AGAIN_AFTER_SECONDS and digest == _digest(message)
+
+    def is_repeated(self, role: Role, message: Packet, now: float) -> bool:
+        """Note a refusal; whether it is of the same packet as the last one."""
+        pair = role, message.sender
+        before, _ = self._of.pop(pair, (b"", 0.0))
+        self._of[pair] = _digest(message), now
+        if len(self._of) > SHARES:
+            self._of.popitem(last=False)
+        return before == self._of[pair][0]
+
+
+def _digest(message: Packet) -> bytes:
+    return hashlib.sha256(message.packet).digest()
+
+
 def _standing(message: Message, is_stranger: bool) -> Standing:
-    if isinstance(message, Packet):
-        return Standing.IN_SESSION
-    return Standing.STRANGER if is_stranger else Standing.KNOWN
+    if is_stranger:
+        return Standing.STRANGER
+    return Standing.IN_SESSION if isinstance(message, Packet) else Standing.KNOWN

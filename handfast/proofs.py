@@ -18,8 +18,8 @@ FAILED_BY_KNOWN = (200, 100.0)
 # What is left to each known peer when others, or forgers under their ids, have used that up: far more than the handful of
 # messages that fail when one of two honest agents was restarted.
 FAILED_BY_EACH = (20, 2.0)
-# Of messages that open under a session's keys, and are refused for what they say. Nobody but the peer can make them, and an
-# honest one repeats what we have no answer for some five times in half a minute.
+# Of messages that open under a session's keys, and are refused for what they say. Nobody but the peer can make them, and the
+# same one is not counted again: others can repeat it.
 FAILED_IN_SESSION = (10, 1.0)
 # Shares of so many peers are remembered; who is pushed out by more has a full share again.
 SHARES = 4_096
@@ -30,7 +30,7 @@ class Standing(Enum):
 
     STRANGER = auto()  # uses an id that has proven no key yet
     KNOWN = auto()  # uses an id that has, and may be anybody
-    IN_SESSION = auto()  # has the keys of a session: is the peer
+    IN_SESSION = auto()  # has proven one, and has the keys of a session: is the peer
 
 
 class FailedProofs:

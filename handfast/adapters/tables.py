@@ -130,6 +130,19 @@ class IdentityPin(Model):
     certificate_serial = Field("TEXT")
 
 
+class RemovedPin(Model):
+    """The key (base64) of a pin that somebody removed by hand, until a key is pinned for that peer again.
+
+    A pin that had to make room has no such row: its peer has lost nothing but its acquaintance.
+    """
+
+    __tablename__ = "removed_pin"
+    id = Field("INTEGER", primary_key=True)
+    self_id = Field("TEXT", nullable=False)
+    peer_id = Field("TEXT", nullable=False)
+    identity_public = Field("TEXT", nullable=False)
+
+
 class TrustedController(Model):
     """A controller whose certificates are believed, and its newest revocation list; the key in base64."""
 
@@ -315,6 +328,8 @@ def _trust_tables(session: Session) -> None:
     session.create_index(IdentityPin, "uq_identity_pin_key", ["self_id", "identity_public"], unique=True)
     age = ["self_id", "source", "rotation_sequence", "last_seen"]
     session.create_index(IdentityPin, "ix_identity_pin_age", age)
+    session.create_table(RemovedPin)
+    session.create_index(RemovedPin, "uq_removed_pin", ["self_id", "peer_id"], unique=True)
     session.create_table(TrustedController)
     session.create_index(TrustedController, "uq_trusted_controller", ["issuer"], unique=True)
     session.create_table(Revocation)

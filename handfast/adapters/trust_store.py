@@ -8,7 +8,7 @@ or put an older file in its place, which a MAC would not show (docs/trust.md).
 from collections.abc import Collection
 
 from db_sdk import Row, Session, UniqueViolation
-from handfast.adapters.tables import DeadKey, IdentityPin, Revocation, TrustedController
+from handfast.adapters.tables import DeadKey, IdentityPin, RemovedPin, Revocation, TrustedController
 from handfast.adapters.tables import Pin as SigningKeyPin
 from handfast.errors import PeerError, Reason, UsageError
 from handfast.trust.certificate import Controller
@@ -33,7 +33,8 @@ DEAD_KEYS = 10_000
 
 # asked for every message of a session, so in one statement; NULL equals nothing
 _IS_REVOKED = """
-    SELECT NOT EXISTS (SELECT 1 FROM identity_pin WHERE self_id = ?4 AND peer_id = ?5 AND identity_public = ?1)
+    SELECT EXISTS (SELECT 1 FROM removed_pin WHERE self_id = ?4 AND peer_id = ?5 AND identity_public = ?1)
+        OR EXISTS (SELECT 1 FROM identity_pin WHERE self_id = ?4 AND peer_id = ?5 AND identity_public <> ?1)
         OR EXISTS (SELECT 1 FROM dead_key WHERE identity_public = ?1)
         OR EXISTS (SELECT 1 FROM revocation WHERE identity_public = ?1)
         OR EXISTS (SELECT 1 FROM revocation WHERE serial = ?2 AND issuer = ?3) AS revoked
@@ -72,7 +73,7 @@ def find_pin(session: Session, self_id: str, peer_id: str) -> Pin | None:
 
 def is_revoked(session: Session, self_id: str, pin: Pin) -> bool:
     """Whether the peer's key or the certificate that it showed last has been revoked or declared dead since, or the pin
-    was removed or another key put in its place."""
+    was removed by hand or another key put in its place. A pin that had to make room revokes nobody."""
     key = b64encode(pin.identity_public)
     asked = key, pin.certificate_serial, pin.certificate_issuer, self_id, pin.peer_id
     return bool(session.execute(_IS_REVOKED, asked)[0]["revoked"])
@@ -109,8 +110,24 @@ def write_pin(session: Session, self_id: str, pin: Pin) -> None:
         )
     except UniqueViolation:
         raise PeerError(Reason.KEY_UNDER_TWO_IDS) from None
+    if is_new:
+        session.delete(RemovedPin, where={"self_id": self_id, "peer_id": pin.peer_id})
     if is_new and pin.source in _CAUSED_BY_STRANGERS:
         _make_room(session, self_id, pin.source)
+
+
+def remove_pin(session: Session, self_id: str, peer_id: str, public: str) -> bool:
+    """Take back the trust in a key (as its row has it): what it is used for ends with the peer's next message.
+
+    Returns:
+        Whether that key was pinned for the peer.
+    """
+    peer = {"self_id": self_id, "peer_id": peer_id}
+    key = {"identity_public": public}
+    if not session.delete(IdentityPin, where=peer | key):
+        return False
+    session.upsert(RemovedPin, ["self_id", "peer_id"], **peer, **key)
+    return True
 
 
 def controllers(session: Session) -> tuple[Controller, ...]:

@@ -12,9 +12,8 @@ import click
 from db_sdk import Session
 from handfast.adapters.audit_rows import append_audit
 from handfast.adapters.files import read_regular_file
-from handfast.adapters.tables import IdentityPin
 from handfast.adapters.tables import Pin as SigningKeyPin
-from handfast.adapters.trust_store import find_pin, write_pin
+from handfast.adapters.trust_store import find_pin, remove_pin, write_pin
 from handfast.cli.drawing import pin_table, table_console
 from handfast.cli.groups import Group
 from handfast.cli.options import WORDS, database_options
@@ -133,11 +132,16 @@ async def _change(path: Path, work: Callable[[Session], None]) -> None:
 
 def _unpin(session: Session, found: list[PinnedKey], now: float) -> None:
     for pin in found:
-        table, key = (SigningKeyPin, "sign_pub") if pin.version == 1 else (IdentityPin, "identity_public")
-        where = {"self_id": pin.self_id, "peer_id": pin.peer_id, key: pin.sign_pub}
-        if not session.delete(table, where=where):
+        key = str(pin.self_id), str(pin.peer_id), str(pin.sign_pub)
+        is_gone = remove_pin(session, *key) if pin.version == 2 else _remove_signing_key(session, *key)
+        if not is_gone:
             raise UsageError("the pin has changed meanwhile; nothing was removed")
         append_audit(session, "unpinned", None, str(pin.peer_id), {"key": pin.fingerprint}, now)
+
+
+def _remove_signing_key(session: Session, self_id: str, peer_id: str, sign_pub: str) -> bool:
+    where = {"self_id": self_id, "peer_id": peer_id, "sign_pub": sign_pub}
+    return bool(session.delete(SigningKeyPin, where=where))
 
 
 def _pin(session: Session, database: Path, peer_id: str, public: bytes, now: float) -> None:

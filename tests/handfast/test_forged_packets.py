@@ -49,6 +49,37 @@ class Flooded(Relay):
         await super().put(author, line)
 
 
+async def test_a_forged_packet_wakes_no_session_that_rests() -> None:
+    world = World2()
+    line, _, _ = await held_up(world, 1)
+    session = world.alice.live(INIT, world.bob).session
+    assert session is not None
+    assert session._current.decrypt is None
+    await said(world.alice.driver, with_blob(line, "b", flipped(blob(line, "b"), 40)))
+    assert session._current.decrypt is None
+
+
+async def test_who_repeats_a_refused_packet_does_not_silence_its_author(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = World2()
+    line = await world.begin_and_stop_before(
+        lambda line: "sec" in line and line["intent"] == "request" and len(packets_of(world.lines)) == 3
+    )
+
+    def fails(*_: object) -> None:
+        raise RuntimeError("for a moment")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(world.bob.dialogue, "reply", fails)
+        for _ in range(100):
+            outcome = await said(world.bob.driver, line)
+            assert outcome.verdict is Verdict.REFUSED
+            assert (await said(world.bob.driver, line)).verdict is Verdict.IGNORED
+            world.clock.seconds += 1.0
+    assert (await said(world.bob.driver, line)).verdict is Verdict.ACCEPTED
+
+
 async def said(driver: Driver, line: Line) -> Outcome:
     message = parse_message(line, line["to"])
     assert message is not None

@@ -52,8 +52,8 @@ def k1(peer: str, content: bytes = b"offer") -> K1:
     return K1(Header(peer, ME, "reconnect"), content, bytes(16), 1, b"message")
 
 
-def packet(peer: str, intent: str = "respond") -> Packet:
-    return Packet(Header(peer, ME, intent), bytes(34))
+def packet(peer: str, intent: str = "respond", text: bytes = bytes(34)) -> Packet:
+    return Packet(Header(peer, ME, intent), text)
 
 
 def is_greeting(row: Transition) -> bool:
@@ -381,14 +381,13 @@ def test_packets_of_a_session_are_served_when_all_that_forgers_may_cost_is_spent
     gate = Gatekeeper(0.0)
     for number in range(1_000):
         for peer in (PEER, f"{number}"):
-            gate.note_refusal(n1(peer), 0.0, is_stranger=False)
-            gate.note_refusal(n1(peer), 0.0, is_stranger=True)
+            gate.note_refusal(INIT, n1(peer), 0.0, is_stranger=False)
+            gate.note_refusal(INIT, n1(peer), 0.0, is_stranger=True)
     assert not says(gate, "n3", PEER, 0.0, is_known=True)
     assert not says(gate, "n3", "newcomer", 0.0, is_known=False)
     assert says(gate, "register", PEER, 0.0, is_known=True), "it proves nothing"
     assert says(gate, "packet", PEER, 0.0, is_known=True)
-    # the first packet of a newcomer's session: its handshake has proven it, its row does not say so yet
-    assert says(gate, "packet", "newcomer", 0.0, is_known=False)
+    assert not says(gate, "packet", "newcomer", 0.0, is_known=False), "whose handshake cost it nothing"
 
 
 def test_who_misuses_its_own_session_is_passed_over_alone_and_for_a_while() -> None:
@@ -396,7 +395,7 @@ def test_who_misuses_its_own_session_is_passed_over_alone_and_for_a_while() -> N
     burst, per_second = proofs.FAILED_IN_SESSION
     served = 0
     while says(gate, "packet", PEER, 0.0, is_known=True):
-        gate.note_refusal(packet(PEER), 0.0, is_stranger=False)
+        gate.note_refusal(INIT, packet(PEER, text=b"%034d" % served), 0.0, is_stranger=False)
         served += 1
     assert served == burst
     assert says(gate, "packet", "another", 0.0, is_known=True)
@@ -405,6 +404,25 @@ def test_who_misuses_its_own_session_is_passed_over_alone_and_for_a_while() -> N
     known = pair(PEER, State.INIT_EXCHANGE, is_known=True)
     assert gate.serves(known, packet(PEER), repeats, 0.0, is_stranger=False), "it computes nothing"
     assert says(gate, "packet", PEER, 1 / per_second, is_known=True)
+
+
+def test_who_repeats_what_was_refused_costs_the_one_who_said_it_nothing() -> None:
+    gate, moment = Gatekeeper(0.0), gatekeeper.REFUSED_AGAIN_AFTER_SECONDS
+    for number in range(100):
+        at = number * moment
+        assert says(gate, "packet", PEER, at, is_known=True), "what it was refused for may have passed"
+        gate.note_refusal(INIT, packet(PEER), at, is_stranger=False)
+        assert not says(gate, "packet", PEER, at + 0.9 * moment, is_known=True)
+    known, row = pair(PEER, State.INIT_EXCHANGE, is_known=True), SAYINGS["packet"][2]
+    assert gate.serves(known, packet(PEER, text=b"x" * 34), row, at, is_stranger=False)
+
+
+def test_what_was_refused_last_is_remembered_of_so_many_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gatekeeper, "SHARES", 10)
+    gate = Gatekeeper(0.0)
+    for number in range(100):
+        gate.note_refusal(INIT, packet(f"{number}"), 0.0, is_stranger=False)
+    assert len(gate._refused._of) == 10
 
 
 def test_who_fails_as_a_stranger_is_no_burden_to_those_who_are_known() -> None:
@@ -474,7 +492,7 @@ def crowd(
                 continue
             stands, message, _ = SAYINGS[saying]
             if becomes == "fails":
-                gate.note_refusal(message(peer), now, is_stranger=True)
+                gate.note_refusal(INIT, message(peer), now, is_stranger=True)
             elif becomes == "begins":
                 has_begun(gate, peer, now, is_known=False)
             elif becomes == "pins":

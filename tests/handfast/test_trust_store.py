@@ -237,13 +237,35 @@ async def test_a_pinned_peer_is_revoked_by_its_key_its_certificate_or_its_own_wo
     assert await write(database, "is_revoked", ME, known)
 
 
-async def test_a_peer_is_revoked_whose_pin_is_removed_or_replaced(database: Database) -> None:
-    assert await write(database, "is_revoked", ME, PIN)
+async def test_a_peer_is_revoked_whose_pin_was_replaced_or_removed_by_hand_until_it_is_pinned_again(
+    database: Database,
+) -> None:
     await write(database, "write_pin", ME, PIN)
     assert not await write(database, "is_revoked", ME, PIN)
-    assert await write(database, "is_revoked", PIN.peer_id, PIN), "it is a pin of somebody else's"
     await write(database, "write_pin", ME, replace(PIN, identity_public=KEY.public))
     assert await write(database, "is_revoked", ME, PIN)
+    key = b64encode(KEY.public)
+    assert not await write(database, "remove_pin", ME, PIN.peer_id, b64encode(PIN.identity_public))
+    assert await write(database, "remove_pin", ME, PIN.peer_id, key)
+    removed = replace(PIN, identity_public=KEY.public)
+    assert await write(database, "find_pin", ME, PIN.peer_id) is None
+    assert await write(database, "is_revoked", ME, removed)
+    assert not await write(database, "is_revoked", PIN.peer_id, removed), "that is somebody else's pin"
+    await write(database, "write_pin", ME, removed)
+    assert not await write(database, "is_revoked", ME, removed)
+
+
+async def test_a_pin_that_makes_room_for_another_one_revokes_nobody(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trust_store, "STRANGERS_PINS_KEPT", 1)
+    rotated = replace(PIN, source=Source.SELFCERT, rotation_sequence=1)
+    newcomer = replace(rotated, peer_id=CAROL.agent_id, identity_public=KEY.public)
+    newcomer = replace(newcomer, rotation_sequence=0)
+    await write(database, "write_pin", ME, rotated)
+    await write(database, "write_pin", ME, newcomer)
+    assert await write(database, "find_pin", ME, newcomer.peer_id) is None
+    assert not await write(database, "is_revoked", ME, newcomer)
 
 
 async def test_a_peer_known_by_a_certificate_does_not_hide_its_revocation(database: Database) -> None:

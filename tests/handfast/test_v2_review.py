@@ -8,13 +8,15 @@ from typing import Any
 import pytest
 from ends_of_2 import End2
 from fake_world import End, FakeClock, Link
+from v2_world import World2
 
 from handfast.adapters.memory import MemoryTransaction
 from handfast.conversation.effects import GaveUp
 from handfast.conversation.live import CONSUMED
-from handfast.conversation.model import PeerState, Role, Settings, State
+from handfast.conversation.model import PeerState, Role, Settings, State, Verdict
 from handfast.crypto.keys import Secret
 from handfast.errors import PeerError, Reason
+from handfast.ports import Transaction
 from handfast.session.v2.session import Session
 from handfast.trust.decision import FirstContact, Mode, Policy
 from handfast.wire.messages import parse_message
@@ -359,6 +361,33 @@ async def test_a_peer_whose_pin_is_removed_while_it_talks_is_left_at_its_next_me
     assert state.ticket is None
     whys = [effect.why for o in bob.outcomes for effect in o.effects if isinstance(effect, GaveUp)]
     assert whys == ["revoked"]
+
+
+async def test_who_does_not_wait_for_the_end_of_a_step_does_not_cut_it_off() -> None:
+    world = World2()
+    line = await world.begin_and_stop_before(lambda line: "sec" in line)
+    run, committed, goes_on = world.bob.store.run, asyncio.Event(), asyncio.Event()
+
+    async def slow(work: Callable[[Transaction], Any]) -> Any:
+        found = await run(work)
+        committed.set()
+        await goes_on.wait()
+        return found
+
+    world.bob.store.run = slow  # type: ignore[method-assign]
+    handler = asyncio.create_task(world.bob.receive(line))
+    await committed.wait()
+    leaving = asyncio.create_task(world.bob.driver.settle())
+    await asyncio.sleep(0)  # it waits now
+    leaving.cancel()
+    goes_on.set()
+    await asyncio.wait_for(handler, 5)
+    assert world.bob.delivered()
+    told = len(world.bob.outcomes)
+    await world.bob.receive(line)
+    await world.pass_time(60)
+    assert all(outcome.verdict is Verdict.ACCEPTED for outcome in world.bob.outcomes[:told])
+    assert len(world.bob.outcomes) == told, "nothing is begun any more"
 
 
 async def test_the_last_word_is_said_again_to_whoever_asks_again() -> None:
