@@ -234,8 +234,6 @@ _EQUIVALENT = {
     "resp_exchange, timer, waits_to_answer: without the row": _NEVER_THERE,
     "init_finalize_propose, respond, asks_again: without its guard": _REPEATS,
     "finish, shows_our_reference: without its guard": _SEALED,
-    "finish, has_closed: without the row": _SLOWER,
-    "finish, finishes_again: without its guard": _REPEATS,
     "finish, has_closed: without its guard": _SEALED,
 }
 EQUIVALENT = [name for name in MUTANTS if name.endswith(tuple(_EQUIVALENT))]
