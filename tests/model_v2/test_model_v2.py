@@ -17,7 +17,7 @@ from search import Result
 from symbolic import LoadedKey
 from thinned_tables import mutants_of, put
 
-from handfast.conversation import gossip, packets, step
+from handfast.conversation import gossip, packets, shared, step
 from handfast.conversation.live import Announcements, Consumed, Live
 from handfast.conversation.model import PeerState
 from handfast.conversation.turn import Transition, Turn
@@ -160,7 +160,7 @@ def test_with_a_secret_mixed_in_by_ml_kem_a_forger_achieves_no_more() -> None:
 def test_no_row_of_the_table_looks_at_the_suite() -> None:
     places = set()
     package = Path(initiator.__file__).parent
-    for path in (*package.glob("*.py"), Path(packets.__file__), Path(gossip.__file__)):
+    for path in (*package.glob("*.py"), *(Path(module.__file__) for module in (packets, gossip, shared))):
         tree = ast.parse(path.read_text(encoding="utf-8"))
         for function in (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)):
             names = {node.attr for node in ast.walk(function) if isinstance(node, ast.Attribute)}

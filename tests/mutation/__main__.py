@@ -59,13 +59,13 @@ _TRUST_2 = {
     **_files("identity", "agent_ids", "binding", tests=("identity_v2",)),
 }
 
+_STEPS_1 = ("steps_v1", "table", "conversation", "v2_review", "lossy_link")
 _CONVERSATION_1 = {
     path: (*tests, "tests/model/test_model.py::test_the_table_keeps_its_promises_within_small_bounds")
-    for path, tests in _files(
-        "conversation/v1",
-        *("responder", "initiator", "parts", "messages"),
-        tests=("steps_v1", "table", "conversation", "v2_review", "lossy_link"),
-    ).items()
+    for path, tests in {
+        **_files("conversation", "shared", tests=_STEPS_1),
+        **_files("conversation/v1", "responder", "initiator", "parts", "messages", tests=_STEPS_1),
+    }.items()
 }
 
 # which tests stand for a file: quick ones, the likeliest to fail first

@@ -1,6 +1,7 @@
 """The initiator's guards and actions of version 1, in the order of the table."""
 
 from handfast.conversation.effects import Closed, ForgetNonces, RecordNonce
+from handfast.conversation.shared import gap_has_passed
 from handfast.conversation.turn import Turn
 from handfast.conversation.v1.messages import (
     check_hs,
@@ -13,7 +14,7 @@ from handfast.conversation.v1.messages import (
     take_nonce,
     take_nonce_and_deliver,
 )
-from handfast.conversation.v1.parts import CLEARED, echoes_our_nonce, gap_has_passed, matches_both_references
+from handfast.conversation.v1.parts import CLEARED, echoes_our_nonce, matches_both_references
 from handfast.crypto.keys import ExchangeKey
 from handfast.session import v1 as session
 

@@ -1,9 +1,10 @@
-"""What both roles of the version 1 conversation share: guards, repeating, giving up, going on after a restart."""
+"""What both roles of the version 1 conversation share: guards, giving up, going on after a restart."""
 
 from dataclasses import replace
 
 from handfast.conversation.effects import ForgetNonces, GaveUp
 from handfast.conversation.model import State
+from handfast.conversation.shared import gap_has_passed, send_again
 from handfast.conversation.turn import Turn, delays_of
 from handfast.session import v1 as session
 
@@ -25,12 +26,6 @@ _PATIENCE_AFTER_RESTART_SECONDS = 3.0
 # ---- guards ---------------------------------------------------------------------------------------------------------
 
 
-def always(turn: Turn) -> bool:
-    """Whatever the state."""
-    del turn
-    return True
-
-
 def echoes_our_nonce(turn: Turn) -> bool:
     """Whether the message answers what we said last; a nonce that is absent never matches."""
     return turn.before.local_nonce is not None and turn.event.your_nonce == turn.before.local_nonce
@@ -44,12 +39,6 @@ def shows_our_reference(turn: Turn) -> bool:
 def matches_both_references(turn: Turn) -> bool:
     """Whether the message names both references of the conversation that is ending or ended."""
     return shows_our_reference(turn) and _repeats_the_conclude(turn)
-
-
-def gap_has_passed(turn: Turn) -> bool:
-    """Whether something may be repeated for the peer again."""
-    last = turn.before.last_sent_at
-    return last is None or abs(turn.now - last) >= turn.settings.repeat_gap
 
 
 def asks_again(turn: Turn) -> bool:
@@ -85,18 +74,6 @@ def can_go_on(turn: Turn) -> bool:
 
 
 # ---- actions --------------------------------------------------------------------------------------------------------
-
-
-def repeat_answer(turn: Turn) -> None:
-    """Send the same answer again."""
-    turn.repeat_answer()
-
-
-def send_again(turn: Turn) -> None:
-    """Send the same message again, on the timer."""
-    if turn.before.state in (State.RESP_FINALIZE, State.INIT_FINALIZE_CLOSE):
-        turn.change(finalize_retry_count=turn.before.finalize_retry_count + 1)
-    turn.send_outgoing()
 
 
 def give_up(turn: Turn) -> None:

@@ -8,6 +8,7 @@ from handfast.conversation.effects import GaveUp, Rekeyed
 from handfast.conversation.live import ATTEMPTS, Attempt
 from handfast.conversation.model import State
 from handfast.conversation.packets import Received, closed, data_frame, message_of, receive, send_packet
+from handfast.conversation.shared import gap_has_passed
 from handfast.conversation.turn import Turn
 from handfast.conversation.v2 import mail
 from handfast.conversation.v2.parts import (
@@ -16,7 +17,6 @@ from handfast.conversation.v2.parts import (
     decide,
     decide_again,
     echoes_our_nonce,
-    gap_has_passed,
     is_a_repeat,
     is_new,
     matches_both_references,

@@ -5,8 +5,8 @@ from dataclasses import replace
 from handfast.conversation import gossip
 from handfast.conversation.effects import GaveUp, PinPeer, SessionOpened
 from handfast.conversation.live import Live
-from handfast.conversation.model import State
 from handfast.conversation.packets import close_frame, send_packet
+from handfast.conversation.shared import gap_has_passed
 from handfast.conversation.turn import Turn
 from handfast.errors import PeerError, Reason
 from handfast.session.v2.parties import Peer
@@ -28,18 +28,6 @@ CLEARED = {
 
 
 # ---- guards -------------------------------------------------------------------------------------------------------
-
-
-def always(turn: Turn) -> bool:
-    """Whatever the state."""
-    del turn
-    return True
-
-
-def gap_has_passed(turn: Turn) -> bool:
-    """Whether something may be repeated for the peer again."""
-    last = turn.before.last_sent_at
-    return last is None or abs(turn.now - last) >= turn.settings.repeat_gap
 
 
 def talks_to_the_revoked(turn: Turn) -> bool:
@@ -88,18 +76,6 @@ def tries_are_left(turn: Turn) -> bool:
 
 
 # ---- actions ------------------------------------------------------------------------------------------------------
-
-
-def repeat_answer(turn: Turn) -> None:
-    """Send the same answer again."""
-    turn.repeat_answer()
-
-
-def send_again(turn: Turn) -> None:
-    """Send the same message again, on the timer."""
-    if turn.before.state in (State.RESP_FINALIZE, State.INIT_FINALIZE_CLOSE):
-        turn.change(finalize_retry_count=turn.before.finalize_retry_count + 1)
-    turn.send_outgoing()
 
 
 def give_up(turn: Turn) -> None:

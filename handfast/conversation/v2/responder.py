@@ -9,6 +9,7 @@ from handfast.conversation.effects import GaveUp, Rekeyed, Send
 from handfast.conversation.live import CONSUMED, HALVES, Consumed, Farewell, Half, Live
 from handfast.conversation.model import State
 from handfast.conversation.packets import Received, closed, data_frame, receive, send_packet
+from handfast.conversation.shared import gap_has_passed
 from handfast.conversation.turn import Turn
 from handfast.conversation.v2 import mail
 from handfast.conversation.v2.parts import (
@@ -17,7 +18,6 @@ from handfast.conversation.v2.parts import (
     decide,
     decide_again,
     forget,
-    gap_has_passed,
     is_a_repeat,
     is_new,
     matches_both_references,

@@ -3,6 +3,7 @@
 Rows are tried from the top; the first whose guard holds fires; an event that fires none is ignored.
 """
 
+from handfast.conversation import shared
 from handfast.conversation.model import State
 from handfast.conversation.turn import Transition, row
 from handfast.conversation.v2 import initiator as i
@@ -27,7 +28,7 @@ TABLE: tuple[Transition, ...] = (
     # responder: handshakes
     row(_S.RESP_READY, "register", "no ticket is held, or its holder has not shown it for longer than "
         "`lost_memory_after`", r.greets_strangers, "send `n1`; keep nothing", r.greet, volatile=True),
-    *(row(state, "register", "always", parts.always, "send `n1`; keep nothing", r.greet, volatile=True)
+    *(row(state, "register", "always", shared.always, "send `n1`; keep nothing", r.greet, volatile=True)
       for state in (_S.RESP_CONFIRM, _S.RESP_HALF)),
     *(row(state, "register", "the peer is silent for longer than it repeats anything", r.has_fallen_silent,
           "send `n1`; keep nothing", r.greet, volatile=True)
@@ -46,7 +47,7 @@ TABLE: tuple[Transition, ...] = (
           "still agrees", r.shows_our_ticket, "use the ticket up; keep the half-open session; send `k2`", r.accept_k1,
           _HALF.get(state, state))
       for state in _RESPONDING),
-    *(row(state, "k1", "otherwise", parts.always, "the ticket is good for nothing: send `n1`; keep nothing", r.greet,
+    *(row(state, "k1", "otherwise", shared.always, "the ticket is good for nothing: send `n1`; keep nothing", r.greet,
           volatile=True)
       for state in _SHAKING_HANDS),
     # responder: the conversation
@@ -55,14 +56,14 @@ TABLE: tuple[Transition, ...] = (
           r.open_first_packet, _S.RESP_EXCHANGE)
       for state in _WITH_HALVES),
     row(_S.RESP_EXCHANGE, "request", "it repeats what was answered last", parts.asks_again,
-        "send the same `respond` again", parts.repeat_answer, volatile=True),
+        "send the same `respond` again", shared.repeat_answer, volatile=True),
     row(_S.RESP_EXCHANGE, "request", "`your_nonce` is our `local_nonce`; refused unless it opens", parts.echoes_our_nonce,
         "deliver, send `respond`; one more turn done", r.accept_request),
     row(_S.RESP_EXCHANGE, "conclude", "`your_nonce` is our `local_nonce`; refused unless it opens and both remember the "
         "same", parts.echoes_our_nonce, "keep `my_ref`; new reference; send `finish`", r.accept_conclude,
         _S.RESP_FINALIZE),
     row(_S.RESP_FINALIZE, "conclude", "it repeats what was answered last", r.concludes_again,
-        "send the same `finish` again", parts.repeat_answer, volatile=True),
+        "send the same `finish` again", shared.repeat_answer, volatile=True),
     row(_S.RESP_FINALIZE, "close", "as below, and a half-open session waits", r.closes_before_another,
         "as below; send its `n3` or `k2` again", r.accept_close, _S.RESP_HALF),
     row(_S.RESP_FINALIZE, "close", "both references match; refused unless it opens and both remember the same", r.closes,
@@ -108,7 +109,7 @@ TABLE: tuple[Transition, ...] = (
       for state in _WAITING),
     # initiator: the conversation
     row(_S.INIT_EXCHANGE, "respond", "it repeats what was answered last", parts.asks_again,
-        "send the same `request` again", parts.repeat_answer, volatile=True),
+        "send the same `request` again", shared.repeat_answer, volatile=True),
     row(_S.INIT_EXCHANGE, "respond", "`your_nonce` is our `local_nonce`, and it was the last turn; refused unless it opens",
         i.ends_the_conversation, "deliver; new reference; send `conclude`", i.conclude, _S.INIT_FINALIZE_PROPOSE),
     row(_S.INIT_EXCHANGE, "respond", "`your_nonce` is our `local_nonce`, and letters are carried; refused unless it opens",
@@ -121,46 +122,46 @@ TABLE: tuple[Transition, ...] = (
     row(_S.INIT_EXCHANGE, "submit", "in a pause, and not because the peer has no room", i.may_go_on_at_once,
         "send the next letters in a `request`", i.go_on),
     row(_S.INIT_FINALIZE_PROPOSE, "respond", "it repeats what was answered last", parts.asks_again,
-        "send the same `conclude` again", parts.repeat_answer, volatile=True),
+        "send the same `conclude` again", shared.repeat_answer, volatile=True),
     row(_S.INIT_FINALIZE_PROPOSE, "finish", "`your_ref` is our `local_reference`; refused unless it opens and both "
         "remember the same", i.shows_our_reference, "closed: keep `my_ref`; send `close`", i.accept_finish,
         _S.INIT_FINALIZE_CLOSE),
     row(_S.INIT_FINALIZE_CLOSE, "finish", "it repeats what was answered last", i.finishes_again,
-        "send the same `close` again", parts.repeat_answer, volatile=True),
+        "send the same `close` again", shared.repeat_answer, volatile=True),
     row(_S.INIT_FINALIZE_CLOSE, "finish", "both references match; refused unless it opens and holds CLOSED", i.has_closed,
         "erase the session", i.accept_closed, _S.INIT_READY),
     # timers
     row(_S.INIT_HS, "timer", "a `k1` waits, and tries are left", i.tries_to_resume_are_left, "send it again",
-        parts.send_again, volatile=True),
+        shared.send_again, volatile=True),
     row(_S.INIT_HS, "timer", "a `k1` waits in vain", i.is_resuming, "give the ticket up", i.give_the_ticket_up,
         _S.INIT_READY),
-    row(_S.INIT_HS, "timer", "tries are left", i.tries_to_begin_are_left, "send the latest `n2` again", parts.send_again,
+    row(_S.INIT_HS, "timer", "tries are left", i.tries_to_begin_are_left, "send the latest `n2` again", shared.send_again,
         volatile=True),
     # written down: what was left for these attempts may be a stored conversation of version 1
-    row(_S.INIT_HS, "timer", "otherwise", parts.always, "forget the attempts", i.forget_the_attempts, _S.INIT_READY),
-    row(_S.RESP_HALF, "timer", "tries are left", parts.tries_are_left, "send the same message again", parts.send_again,
+    row(_S.INIT_HS, "timer", "otherwise", shared.always, "forget the attempts", i.forget_the_attempts, _S.INIT_READY),
+    row(_S.RESP_HALF, "timer", "tries are left", parts.tries_are_left, "send the same message again", shared.send_again,
         volatile=True),
-    row(_S.RESP_HALF, "timer", "otherwise", parts.always, "forget the half-open session", parts.forget, _S.RESP_READY),
+    row(_S.RESP_HALF, "timer", "otherwise", shared.always, "forget the half-open session", parts.forget, _S.RESP_READY),
     row(_S.RESP_EXCHANGE, "timer", "the answer was held back for an audience", r.waits_to_answer, "send it",
         r.send_the_answer),
-    row(_S.RESP_EXCHANGE, "timer", "otherwise: ten minutes without a word", parts.always, "give up: erase the session",
+    row(_S.RESP_EXCHANGE, "timer", "otherwise: ten minutes without a word", shared.always, "give up: erase the session",
         r.forget_the_idle, _S.RESP_READY),
     row(_S.INIT_EXCHANGE, "timer", "a pause is over, and letters wait", i.may_go_on,
         "send the next letters in a `request`", i.go_on),
     row(_S.INIT_EXCHANGE, "timer", "a pause is over", i.is_pausing, "new reference; send `conclude`", i.conclude_the_pause,
         _S.INIT_FINALIZE_PROPOSE),
-    *(row(state, "timer", "tries are left", parts.tries_are_left, "send the same message again", parts.send_again)
+    *(row(state, "timer", "tries are left", parts.tries_are_left, "send the same message again", shared.send_again)
       for state in (*_GIVES_UP, _S.INIT_FINALIZE_CLOSE)),
-    *(row(state, "timer", "otherwise", parts.always, "give up: erase the session, keep the ticket", parts.give_up, ready)
+    *(row(state, "timer", "otherwise", shared.always, "give up: erase the session, keep the ticket", parts.give_up, ready)
       for state, ready in _GIVES_UP.items()),
-    row(_S.INIT_FINALIZE_CLOSE, "timer", "otherwise", parts.always, "erase the session", i.end_quietly, _S.INIT_READY),
+    row(_S.INIT_FINALIZE_CLOSE, "timer", "otherwise", shared.always, "erase the session", i.end_quietly, _S.INIT_READY),
     # restarts: no session outlives its process
-    *(row(state, "restart", "always", parts.always, "forget the conversation; keep the ticket", parts.start_afresh,
+    *(row(state, "restart", "always", shared.always, "forget the conversation; keep the ticket", parts.start_afresh,
           _S.RESP_READY)
       for state in (_S.RESP_EXCHANGE, _S.RESP_FINALIZE)),
-    *(row(state, "restart", "always", parts.always, "forget the conversation; keep the ticket", parts.start_afresh,
+    *(row(state, "restart", "always", shared.always, "forget the conversation; keep the ticket", parts.start_afresh,
           _S.INIT_READY)
       for state in (_S.INIT_EXCHANGE, _S.INIT_FINALIZE_PROPOSE)),
-    row(_S.INIT_FINALIZE_CLOSE, "restart", "always", parts.always, "the conversation was closed: keep the ticket",
+    row(_S.INIT_FINALIZE_CLOSE, "restart", "always", shared.always, "the conversation was closed: keep the ticket",
         i.end_quietly, _S.INIT_READY),
 )  # fmt: skip
