@@ -25,6 +25,7 @@ from handfast.conversation.model import (
     Submitted,
     TimerFired,
     Verdict,
+    is_message,
 )
 from handfast.conversation.packets import require_genuine
 from handfast.conversation.step import firing_row, step
@@ -327,7 +328,7 @@ class Driver:
         def work(transaction: Transaction) -> tuple[PeerState, Step]:
             stored = transaction.load(role, peer_id)
             before = stored if in_memory is None else in_memory
-            message = None if isinstance(event, TimerFired | Restarted | Submitted) else event
+            message = event if is_message(event) else None
             facts = replace(
                 transaction.facts(role, message),
                 announcements=known.announcements,

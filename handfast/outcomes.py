@@ -21,7 +21,7 @@ class Outcome:
 
     Attributes:
         peer_id, role: the pair it concerned.
-        event: what it was: an intent, "timer" or "restart".
+        event: what it was: an intent, "timer", "restart" or "submit".
         before, after: the pair's state.
         effects: what was committed; empty unless the verdict is `ACCEPTED`.
         verdict, reason: as in `Step`.

@@ -31,8 +31,11 @@ class Turns:
                 del self._locks[pair]
 
 
+_STALE_AT_LEAST = 64
+
+
 class Timers:
-    """One deadline for each pair, on the monotonic clock; a heap whose stale entries are skipped when they surface."""
+    """One deadline for each pair, on the monotonic clock; a heap whose stale entries are skipped, and never most of it."""
 
     def __init__(self) -> None:
         self._deadlines: dict[Pair, float] = {}
@@ -49,6 +52,10 @@ class Timers:
         else:
             self._deadlines[pair] = deadline
             heapq.heappush(self._heap, (deadline, pair))
+            # deadlines that were moved wait below an earlier one until they surface, which may be minutes
+            if len(self._heap) > 2 * len(self._deadlines) + _STALE_AT_LEAST:
+                self._heap = [(at, one) for one, at in self._deadlines.items()]
+                heapq.heapify(self._heap)
 
     def _next(self) -> float | None:
         while self._heap and self._deadlines.get(self._heap[0][1]) != self._heap[0][0]:

@@ -59,7 +59,7 @@ from handfast.trust.decision import Facts as TrustFacts
 from handfast.trust.decision import Pin as IdentityPin
 from handfast.trust.decision import Proven
 from handfast.wire.messages import Message
-from handfast.wire.text import EncodingError, b64decode, b64encode
+from handfast.wire.text import b64encode
 from handfast.wire.v1 import claimed_nonce, claimed_sign_pub
 
 T = TypeVar("T")
@@ -199,12 +199,11 @@ class SqliteTransaction:
         if sign_pub is None and not (kept is not None and kept.state.pin_pending):
             return Facts(nonce_seen=nonce_seen)
         own = {"self_id": self._store.self_id}
-        pin = session.first(Pin, where=own | {"peer_id": peer_id})
         holder = None if sign_pub is None else trust_store.key_holder(session, self._store.self_id, sign_pub)
         return Facts(
             nonce_seen=nonce_seen,
             handshake_seen=session.exists(SeenHandshake, where=own | {"peer_id": peer_id, "nonce": nonce}),
-            pinned=None if pin is None else _decode_pin(pin["sign_pub"]),
+            pinned=trust_store.signing_key_of(session, self._store.self_id, peer_id),
             key_held_by_another=holder not in (None, peer_id),
             met_in_version_2=self.pin_of(peer_id) is not None,
         )
@@ -373,13 +372,6 @@ class SqliteTransaction:
             return  # of somebody whom we do not trust, or not newer than ours: no reason to refuse what the peer says
         detail: dict[str, object] = {"issuer": crl.issuer, "sequence": crl.sequence}
         self.audit("revocations", after.role, after.peer_id, detail, now)
-
-
-def _decode_pin(text: str) -> bytes:
-    try:
-        return b64decode(text, 32)
-    except EncodingError:
-        return b""  # a damaged pin matches no key: closed, not open
 
 
 def _words(error: Exception) -> str:

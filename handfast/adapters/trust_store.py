@@ -57,7 +57,7 @@ def facts_about(session: Session, self_id: str, proven: Proven) -> Facts:
         serials.add((pin.certificate_issuer, pin.certificate_serial))
     return Facts(
         pin=pin,
-        v1_key=_signing_key_of(session, self_id, proven.agent_id),
+        v1_key=signing_key_of(session, self_id, proven.agent_id),
         held_by_another=holder is not None and holder != proven.agent_id,
         dead_keys=_dead_among(session, proven.keys),
         revoked_serials=frozenset(one for one in serials if _is_serial_revoked(session, *one)),
@@ -248,7 +248,8 @@ def _pin_of(row: Row) -> Pin:
     )
 
 
-def _signing_key_of(session: Session, self_id: str, peer_id: str) -> bytes | None:
+def signing_key_of(session: Session, self_id: str, peer_id: str) -> bytes | None:
+    """The key (32 raw bytes) that is pinned for a peer in version 1."""
     row = session.first(SigningKeyPin, where={"self_id": self_id, "peer_id": peer_id}, fields=["sign_pub"])
     return None if row is None else _key(row["sign_pub"])
 

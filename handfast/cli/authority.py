@@ -232,7 +232,7 @@ def revoke(
         found = [one for one in ledger.issued.values() if what in (one.serial, one.agent_id)]
         if not found:
             raise UsageError(f"no certificate was issued with the serial, or for the agent, {what!r}")
-        fresh = _not_yet_revoked(found, ledger, Revoked(None, None, now, why), with_key=with_key)
+        fresh = _not_yet_revoked(found, ledger, now, why, with_key=with_key)
         if not fresh:
             raise UsageError("that has been revoked already; handfast authority crl signs the list again")
         _sign_list(files, key, ledger, days, fresh)
@@ -281,13 +281,15 @@ def list_(files: AuthorityFiles, source: PassphraseSource) -> None:
     table_console().print(table)
 
 
-def _not_yet_revoked(found: list[Issued], ledger: Ledger, entry: Revoked, *, with_key: bool) -> list[Revoked]:
+def _not_yet_revoked(
+    found: list[Issued], ledger: Ledger, at: int, why: str, *, with_key: bool
+) -> list[Revoked]:
     serials = {one.serial for one in ledger.revoked}
     keys = {one.identity_public for one in ledger.revoked}
-    fresh = [Revoked(one.serial, None, entry.at, entry.why) for one in found if one.serial not in serials]
+    fresh = [Revoked(one.serial, None, at, why) for one in found if one.serial not in serials]
     if with_key:
         wanted = dict.fromkeys(one.identity_public for one in found if one.identity_public not in keys)
-        fresh.extend(Revoked(None, public, entry.at, entry.why) for public in wanted)
+        fresh.extend(Revoked(None, public, at, why) for public in wanted)
     return fresh
 
 

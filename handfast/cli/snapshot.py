@@ -204,8 +204,8 @@ async def opened(path: Path, *, read_only: bool = True) -> AsyncIterator[Databas
 
 def pinned_keys(session: Session, prefix: str = "") -> list[PinnedKey]:
     """The first `LISTED` pins of peers whose ids begin with `prefix`; none in a database of the first generation."""
-    pins = [_pin(row) for row in _begin_with(session, Pin, prefix)]
-    identities = [_identity_pin(row) for row in _begin_with(session, IdentityPin, prefix)]
+    pins = [_pinned_key(row, 1, "sign_pub") for row in _begin_with(session, Pin, prefix)]
+    identities = [_pinned_key(row, 2, "identity_public") for row in _begin_with(session, IdentityPin, prefix)]
     return sorted([*pins, *identities], key=lambda pin: (str(pin.peer_id), pin.version))[:LISTED]
 
 
@@ -343,25 +343,13 @@ def _conversation(row: Row, nonces: dict[tuple[_Pair, str], int], openings: Open
     )
 
 
-def _pin(row: Row) -> PinnedKey:
+def _pinned_key(row: Row, version: int, key: str) -> PinnedKey:
     return PinnedKey(
-        version=1,
+        version=version,
         self_id=plain_value(row.get("self_id")),
         peer_id=plain_value(row.get("peer_id")),
-        fingerprint=fingerprint_of(row.get("sign_pub")),
-        sign_pub=plain_value(row.get("sign_pub")),
-        source=plain_value(row.get("source")),
-        first_seen=moment(row.get("first_seen")),
-    )
-
-
-def _identity_pin(row: Row) -> PinnedKey:
-    return PinnedKey(
-        version=2,
-        self_id=plain_value(row.get("self_id")),
-        peer_id=plain_value(row.get("peer_id")),
-        fingerprint=fingerprint_of(row.get("identity_public")),
-        sign_pub=plain_value(row.get("identity_public")),
+        fingerprint=fingerprint_of(row.get(key)),
+        sign_pub=plain_value(row.get(key)),
         source=plain_value(row.get("source")),
         first_seen=moment(row.get("first_seen")),
         last_seen=moment(row.get("last_seen")),

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from datetime import tzinfo
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, TypeGuard
 
 from handfast.audit import SignedHead
 from handfast.conversation.effects import Effect
@@ -307,7 +307,7 @@ def role_of(message: Message) -> Role:
     return Role.RESPONDER if message.intent in _FOR_RESPONDER else Role.INITIATOR
 
 
-def is_message(event: Event) -> bool:
+def is_message(event: Event) -> TypeGuard[Message]:
     """Whether a peer, rather than a clock of ours, caused it."""
     return not isinstance(event, TimerFired | Restarted | Submitted)
 

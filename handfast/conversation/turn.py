@@ -176,7 +176,7 @@ class Transition:
     """One row of a table.
 
     Attributes:
-        role, state, on: where it applies; `on` is an intent, "timer" or "restart".
+        role, state, on: where it applies; `on` is an intent, "timer", "restart" or "submit".
         when: the guard in words, for the documentation.
         does: the effects in words.
         goes_to: the state afterwards.

@@ -1,4 +1,4 @@
-"""Authenticated encryption: AES-256-GCM, and ChaCha20-Poly1305 for identity files of the second kind."""
+"""Authenticated encryption: AES-256-GCM and ChaCha20-Poly1305."""
 
 from cryptography.exceptions import InvalidTag as InvalidTag  # noqa: PLC0414 - part of what a loaded key is
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305

@@ -1,32 +1,13 @@
 """Two real ends that speak version 2, over the fake link of `fake_world`."""
 
-import hashlib
-from dataclasses import replace
 from typing import Any
 
-from fake_world import START, End, FakeClock, Link, SeededEntropy, make_identity
+from fake_world import START, End, FakeClock, Link, SeededEntropy
+from v2_world import Entropy2, identity_of
 
 from handfast.conversation.effects import SessionOpened
 from handfast.conversation.model import Party, Role, Settings
 from handfast.driver import Driver
-from handfast.identity import Identity
-from handfast.identity.agent_ids import self_certifying_id
-from handfast.wire.v1 import SENTINEL
-
-
-def identity_of_2(name: str, *, own_id: bool = True) -> Identity:
-    """The same identity for the same name, with a self-certifying id or one of the first generation."""
-    identity = make_identity(name)
-    if own_id:
-        identity = replace(identity, agent_id=self_certifying_id(identity.signing_key.public))
-    return identity.with_static_key(hashlib.sha256(f"{name} static".encode()).digest(), START)
-
-
-class EntropyOf2(SeededEntropy):
-    """Marks its nonces of version 1, as the system's does."""
-
-    def nonce(self) -> str:
-        return super().nonce()[: -len(SENTINEL)] + SENTINEL
 
 
 class End2(End):
@@ -46,7 +27,7 @@ class End2(End):
         **party: Any,
     ) -> None:
         self.party = party
-        self.made = identity_of_2(name, own_id=own_id)
+        self.made = identity_of(name, START, self_certifying=own_id)
         super().__init__(name, clock, settings)
 
     def new_driver(self) -> Driver:
@@ -57,7 +38,7 @@ class End2(End):
         return Driver(self.store, self.clock, self.entropy(), party, self.outcomes.append)
 
     def entropy(self) -> SeededEntropy:
-        return EntropyOf2((self.name, self.lives))
+        return Entropy2((self.name, self.lives))
 
     def sessions(self, role: Role | None = None) -> list[SessionOpened]:
         return [

@@ -4,7 +4,7 @@ import contextlib
 from dataclasses import replace
 
 from handfast.conversation import gossip
-from handfast.conversation.effects import GaveUp, Rekeyed
+from handfast.conversation.effects import GaveUp
 from handfast.conversation.live import ATTEMPTS, Attempt
 from handfast.conversation.model import State
 from handfast.conversation.packets import Received, closed, data_frame, message_of, receive, send_packet
@@ -20,6 +20,7 @@ from handfast.conversation.v2.parts import (
     is_a_repeat,
     is_new,
     matches_both_references,
+    note_new_keys,
     running_session,
     say_close,
     tries_are_left,
@@ -396,13 +397,10 @@ def _accept_respond(turn: Turn) -> tuple[Session, Received]:
     received = receive(turn, session)
     generation = session.generation
     if received.rekey_resp is not None:
-        with contextlib.suppress(
-            PeerError
-        ):  # it concerns this frame only: what else the packet says is authentic
+        # a failure concerns this frame only: what else the packet says is authentic
+        with contextlib.suppress(PeerError):
             session.finish_rekey(received.rekey_resp, turn.now)
-    if session.generation != generation:
-        turn.change(ticket=resumption.Ticket.of(session), ticket_used=None)
-        turn.emit(Rekeyed(session.generation))
+    note_new_keys(turn, session, generation)
     turn.change(peer_nonce=turn.event.header.my_nonce, local_nonce=None)
     mail.require_room(turn, len(received.data))
     mail.hand_over(turn, [message_of(data) for data in received.data])

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from handfast.conversation import gossip
-from handfast.conversation.effects import GaveUp, PinPeer, SessionOpened
+from handfast.conversation.effects import GaveUp, PinPeer, Rekeyed, SessionOpened
 from handfast.conversation.live import Live
 from handfast.conversation.packets import close_frame, send_packet
 from handfast.conversation.shared import gap_has_passed
@@ -170,6 +170,13 @@ def begin_session(turn: Turn, session: Session, decision: trust.Decision, *, res
     )
     opened = SessionOpened(2, str(decision.security), session.suite.name, resumed)
     turn.emit(PinPeer(decision), opened)
+
+
+def note_new_keys(turn: Turn, session: Session, before: int) -> None:
+    """A ticket of the keys that were agreed on since generation `before`, if there are any."""
+    if session.generation != before:
+        turn.change(ticket=Ticket.of(session), ticket_used=None)
+        turn.emit(Rekeyed(session.generation))
 
 
 def say_close(turn: Turn, session: Session, intent: str, **members: str | None) -> None:

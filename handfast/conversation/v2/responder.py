@@ -5,7 +5,7 @@ import hashlib
 from dataclasses import replace
 
 from handfast.conversation import gossip
-from handfast.conversation.effects import GaveUp, Rekeyed, Send
+from handfast.conversation.effects import GaveUp, Send
 from handfast.conversation.live import CONSUMED, HALVES, Consumed, Farewell, Half, Live
 from handfast.conversation.model import State
 from handfast.conversation.packets import Received, closed, data_frame, receive, send_packet
@@ -21,13 +21,13 @@ from handfast.conversation.v2.parts import (
     is_a_repeat,
     is_new,
     matches_both_references,
+    note_new_keys,
     running_session,
     say_close,
 )
 from handfast.errors import PeerError, Reason
 from handfast.session.v2 import responder as handshake
 from handfast.session.v2 import resumption
-from handfast.session.v2.resumption import Ticket
 from handfast.session.v2.session import Session
 from handfast.wire.text import Json
 from handfast.wire.v2 import frames
@@ -284,9 +284,7 @@ def _receive(turn: Turn, *, closes: bool = False) -> tuple[Session, Received]:
     session = running_session(turn)
     generation = session.generation
     received = receive(turn, session, closes=closes)
-    if session.generation != generation:  # the peer has shown that it has the new keys
-        turn.change(ticket=Ticket.of(session), ticket_used=None)
-        turn.emit(Rekeyed(session.generation))
+    note_new_keys(turn, session, generation)  # the peer has shown that it has them
     return session, received
 
 

@@ -120,6 +120,18 @@ class Peer:
     offer: bytes | None = None
 
 
+def check_header(said: Credentials | Renewal, header: Header) -> None:
+    """What a handshake message says must fit the message that it came in.
+
+    Raises:
+        PeerError: with ID_MISMATCH or HDR_BINDING.
+    """
+    if said.agent_id != header.sender:
+        raise PeerError(Reason.ID_MISMATCH)
+    if said.header_digest != header.digest():
+        raise PeerError(Reason.HDR_BINDING)
+
+
 def check_credentials(
     credentials: Credentials, header: Header, static_key: bytes, me: Myself, offer: bytes, now: float
 ) -> Peer:
@@ -136,10 +148,7 @@ def check_credentials(
     Raises:
         PeerError: with ID_MISMATCH, HDR_BINDING, SELF, BINDING_EXPIRED, WEAK_KEY or STATIC_SIG.
     """
-    if credentials.agent_id != header.sender:
-        raise PeerError(Reason.ID_MISMATCH)
-    if credentials.header_digest != header.digest():
-        raise PeerError(Reason.HDR_BINDING)
+    check_header(credentials, header)
     if credentials.identity_key == me.identity_key or me.static_key_of(static_key) is not None:
         raise PeerError(Reason.SELF)
     binding = Binding.parse(credentials.binding)
@@ -154,15 +163,3 @@ def check_credentials(
         crl_sequence=credentials.crl_sequence,
         offer=offer,
     )
-
-
-def check_renewal(renewal: Renewal, header: Header) -> None:
-    """What k1 and k2 say must fit the message that they came in.
-
-    Raises:
-        PeerError: with ID_MISMATCH or HDR_BINDING.
-    """
-    if renewal.agent_id != header.sender:
-        raise PeerError(Reason.ID_MISMATCH)
-    if renewal.header_digest != header.digest():
-        raise PeerError(Reason.HDR_BINDING)

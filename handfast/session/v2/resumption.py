@@ -7,7 +7,7 @@ from handfast.crypto.keys import ExchangeKey, Secret
 from handfast.errors import PeerError, Reason, UsageError
 from handfast.noise.handshakestate import HandshakeState
 from handfast.session.v2.negotiation import prologue_of, role_names
-from handfast.session.v2.parties import Myself, Peer, check_renewal
+from handfast.session.v2.parties import Myself, Peer, check_header
 from handfast.session.v2.session import Session
 from handfast.session.v2.suites import SUITES, Suite
 from handfast.wire import limits
@@ -148,7 +148,7 @@ class ResumptionAttempt:
             raise PeerError(Reason.NO_SESSION, "an answer to nothing of ours")
         noise = self._noise.copy()
         renewal = Renewal.parse(noise.read_message(k2.message))
-        check_renewal(renewal, k2.header)
+        check_header(renewal, k2.header)
         peer = _peer(self.ticket, renewal)
         return _session(self.ticket, noise, self._own_static, peer, is_initiator=True, now=now), peer
 
@@ -204,7 +204,7 @@ def read_k1(me: Myself, ticket: Ticket, k1: K1, *, ephemeral: bytes, nonce: str,
         ticket, own_static, _prologue(ticket, k1.sender, me.agent_id, k1.offer, me.network), initiator=False
     )
     renewal = Renewal.parse(noise.read_message(k1.message, psk=ticket.resumption))
-    check_renewal(renewal, k1.header)
+    check_header(renewal, k1.header)
     header = Header(me.agent_id, k1.sender, "confirm", my_nonce=nonce)
     message = noise.write_message(me.renewal(header), ephemeral=ExchangeKey(ephemeral))
     peer = _peer(ticket, renewal, k1.offer)

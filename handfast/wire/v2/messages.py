@@ -21,7 +21,6 @@ from handfast.wire.v2.offers import SELECTION_BYTES, VERSION
 TICKET_BYTES = 16
 PACKET_HEAD_BYTES = 18
 
-_PACKET_BEGIN = b"\x02\x00"
 _GENERATIONS = range(1, 2**32)
 
 # B(16 bytes): 22 characters, of which the last one holds two bits
